@@ -1,1 +1,7 @@
-//! rmac
+//! rmac: a minimal, daemonless container runtime with built-in macvlan networking.
+//!
+//! The modules, in the order in which they are best read:
+//!
+//! * [`lesson`]: what a step tells about itself
+
+pub mod lesson;

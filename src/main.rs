@@ -1,2 +1,3 @@
-//! x
-fn main(){}
+//! rmac, the command: parse, dispatch, print the error chain once, exit.
+
+fn main() {}
