@@ -3,5 +3,7 @@
 //! The modules, in the order in which they are best read:
 //!
 //! * [`lesson`]: what a step tells about itself
+//! * [`store`]: where everything lies
 
 pub mod lesson;
+pub mod store;

@@ -1,0 +1,130 @@
+//! Where everything lies: two directories of files that a student can `cat`.
+//!
+//! ```text
+//! /var/lib/rmac            --root, RMAC_ROOT: survives a reboot
+//!   images/                what rootfs-fetch keeps: layers and image records
+//!   names/NAME             symbolic link to the container id: one name, one container
+//!   containers/ID/         config.json state.json upper/ work/ hosts hostname resolv.conf ID-json.log
+//!   networks/ID/           network.json leases
+//!   networks/names/NAME    symbolic link to the network id
+//! /run/rmac                --runroot, RMAC_RUNROOT: gone at reboot
+//!   containers/ID/         exists while the container runs: attach (socket)
+//!   lab/                   the pinned network namespaces of the lab
+//! ```
+//!
+//! A file is replaced as a whole (write to a temporary name, then rename(2)), so a reader sees the
+//! old text or the new one, never half of either. What must not happen twice at once is guarded by
+//! flock(2), which the kernel drops with its holder, however that ends.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The two directories that hold rmac's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// What survives a reboot, `/var/lib/rmac` by default.
+    pub root: PathBuf,
+    /// What is gone at reboot, `/run/rmac` by default.
+    pub runroot: PathBuf,
+}
+
+impl Home {
+    /// Where the images lie.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    /// What is kept of the container `id`.
+    pub fn container(&self, id: &str) -> PathBuf {
+        self.root.join("containers").join(id)
+    }
+
+    /// What is kept of the container `id` while it runs.
+    pub fn running(&self, id: &str) -> PathBuf {
+        self.runroot.join("containers").join(id)
+    }
+
+    /// Where the networks lie.
+    pub fn networks(&self) -> PathBuf {
+        self.root.join("networks")
+    }
+
+    /// Where the labs' network namespaces are pinned.
+    pub fn labs(&self) -> PathBuf {
+        self.runroot.join("lab")
+    }
+}
+
+/// Makes `dir` and what is missing above it, closed to other users (mode 0700): a store of file
+/// systems holds set-user-ID programs that nobody but root may reach (CVE-2021-41091).
+pub fn make_private_dir(dir: &Path) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("make the directory {}", dir.display()))
+}
+
+/// Replaces the file at `path` by `text`, as a whole: a reader, or the next start after a crash,
+/// finds the old text or the new one.
+pub fn write_whole(path: &Path, text: &[u8]) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(text)?;
+        drop(file);
+        std::fs::rename(&temporary, path)
+    };
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+        .with_context(|| format!("write {}", path.display()))
+}
+
+/// [`write_whole`] of `value` as JSON, indented for reading.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .with_context(|| format!("put {} into JSON", path.display()))?;
+    text.push(b'\n');
+    write_whole(path, &text)
+}
+
+/// Reads the JSON file at `path`; `None` where there is no such file.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
+    serde_json::from_slice(&text).map(Some).with_context(|| {
+        format!(
+            "{} is damaged or of another version of rmac",
+            path.display()
+        )
+    })
+}
+
+/// A new identity: 64 hexadecimal digits of getrandom(2), as Docker gives to containers, networks and
+/// endpoints.
+pub fn new_id() -> Result<String> {
+    let mut bytes = [0; 32];
+    let mut urandom = std::fs::File::open("/dev/urandom").context("open /dev/urandom")?;
+    std::io::Read::read_exact(&mut urandom, &mut bytes).context("read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The first twelve digits of an id: what lists show and the container's default host name.
+pub fn short(id: &str) -> &str {
+    &id[..id.len().min(12)]
+}
