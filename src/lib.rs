@@ -4,6 +4,10 @@
 //!
 //! * [`lesson`]: what a step tells about itself
 //! * [`store`]: where everything lies
+//! * [`kernel`]: the kernel's concepts, one a file
+//! * [`sys`]: the only `unsafe`
 
+pub mod kernel;
 pub mod lesson;
 pub mod store;
+pub mod sys;
