@@ -20,6 +20,17 @@ const JOINED: [&str; 6] = ["devices", "memory", "pids", "cpu", "cpuacct", "freez
 /// What a new cpuset must have before a process can enter.
 const CPUSET_FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 
+/// Mount options that stand among the controllers' names.
+const OPTIONS: [&str; 7] = [
+    "",
+    "rw",
+    "ro",
+    "xattr",
+    "noprefix",
+    "clone_children",
+    "cpuset_v2_mode",
+];
+
 /// Which controllers are mounted where.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trees(Vec<(PathBuf, Vec<String>)>);
@@ -38,8 +49,10 @@ impl Trees {
             let (Some("cgroup"), Some(mount), Some(options)) = (kind, mount, right.nth(1)) else {
                 continue;
             };
-            let is_controller =
-                |word: &&str| !matches!(*word, "rw" | "ro" | "") && !word.contains('=');
+            if options.contains("name=") {
+                continue;
+            }
+            let is_controller = |word: &&str| !OPTIONS.contains(word) && !word.contains('=');
             let found: Vec<String> = options
                 .split(',')
                 .filter(is_controller)
