@@ -334,3 +334,6 @@ fn write(file: &Path, value: &str) -> Result<()> {
     })?;
     opened.write_all(value.as_bytes()).with_context(step)
 }
+
+#[cfg(test)]
+mod tests;

@@ -213,18 +213,15 @@ const WITH_CAPABILITY: [(Capability, &str); 14] = [
 
 /// Every address family but AF_ALG (38), the kernel's cryptography with a long record of bugs, and AF_VSOCK
 /// (40), which talks to the hypervisor and knows no network namespaces.
-fn socket_rules() -> [LinuxSyscall; 3] {
-    [
-        when("socket", test(0, libc::AF_ALG as u64, Operator::ScmpCmpLt)),
-        when(
-            "socket",
-            test(0, libc::AF_ALG as u64 + 1, Operator::ScmpCmpEq),
-        ),
-        when(
-            "socket",
-            test(0, libc::AF_VSOCK as u64, Operator::ScmpCmpGt),
-        ),
-    ]
+///
+/// Docker allows all that is greater than 40. But the kernel looks at the lower half of the argument only, so
+/// with a bit of the upper half set, 40 is greater than 40. Hence the families one by one (the last today is 45).
+fn socket_rules() -> Vec<LinuxSyscall> {
+    let (alg, vsock) = (libc::AF_ALG as u64, libc::AF_VSOCK as u64);
+    let families = (alg + 1..48).filter(|family| *family != vsock);
+    let mut rules = vec![when("socket", test(0, alg, Operator::ScmpCmpLt))];
+    rules.extend(families.map(|family| when("socket", test(0, family, Operator::ScmpCmpEq))));
+    rules
 }
 
 /// New processes and threads, but not in new namespaces: inside a new user namespace everybody has all

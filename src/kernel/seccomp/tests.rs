@@ -349,6 +349,15 @@ fn the_kernel_takes_the_filter_and_obeys_it() {
                 libc::SYS_socket,
                 [libc::AF_VSOCK.into(), libc::SOCK_STREAM.into(), 0],
             ),
+            // AF_VSOCK with a bit that the kernel does not look at.
+            errno(
+                libc::SYS_socket,
+                [
+                    1 << 32 | i64::from(libc::AF_VSOCK),
+                    libc::SOCK_STREAM.into(),
+                    0,
+                ],
+            ),
             errno(libc::SYS_personality, [0x0040000, 0, 0]),
             errno(
                 libc::SYS_socket,
@@ -361,7 +370,7 @@ fn the_kernel_takes_the_filter_and_obeys_it() {
         let thread = std::thread::spawn(|| std::fs::read_to_string("/proc/self/comm").is_ok());
         Ok(format!("{answers:?} {:?}", thread.join().ok()))
     });
-    assert_eq!(text, "[1, 1, 1, 1, 38, 1, 1, 0, 0, 0] Some(true)");
+    assert_eq!(text, "[1, 1, 1, 1, 38, 1, 1, 1, 0, 0, 0] Some(true)");
 }
 
 #[test]
