@@ -553,4 +553,86 @@ mod tests {
         });
         assert_eq!(text, "CAP_CHOWN CAP_SYS_TIME");
     }
+
+    /// The credentials, limits and signals of a process that took these steps, in Rust and as the script.
+    #[test]
+    fn the_script_does_what_the_steps_do() {
+        use crate::kernel::{limits, signals, user};
+        let process = {
+            let mut process = process(
+                1000,
+                &[Capability::NetRaw, Capability::Kill],
+                &[Capability::Kill],
+            );
+            process
+                .user_mut()
+                .set_gid(1001)
+                .set_additional_gids(Some(vec![1001, 10]));
+            let limit = oci_spec::runtime::PosixRlimitBuilder::default();
+            let limit = limit
+                .typ(oci_spec::runtime::PosixRlimitType::RlimitNofile)
+                .soft(77u64)
+                .hard(99u64);
+            process.set_rlimits(Some(vec![limit.build().unwrap()]));
+            process
+        };
+        let (mut before, mut after) = (plan(&process), Vec::new());
+        if let Some(at) = before.iter().position(|step| *step == Step::Keep) {
+            after = before.split_off(at + 1);
+        }
+        let wanted = |text: String| {
+            let keys = [
+                "Uid", "Gid", "Groups", "SigBlk", "SigIgn", "SigCgt", "Cap", "NoNew", "Max open",
+            ];
+            let lines = text
+                .lines()
+                .filter(|l| keys.iter().any(|k| l.starts_with(k)));
+            lines.map(str::trim_end).collect::<Vec<_>>().join("\n")
+        };
+        let files = ["/proc/self/status", "/proc/self/limits"];
+        let ours = in_child(|| {
+            signals::plan()[0].take()?;
+            limits::plan(&process)
+                .iter()
+                .try_for_each(limits::Step::take)?;
+            before.iter().try_for_each(Step::take)?;
+            user::plan(&process)[0].take()?;
+            after.iter().try_for_each(Step::take)?;
+            Ok(wanted(
+                files
+                    .map(|f| std::fs::read_to_string(f).unwrap_or_default())
+                    .concat(),
+            ))
+        });
+        let mut shells = vec![signals::plan()[0].shell()];
+        shells.extend(limits::plan(&process).iter().map(limits::Step::shell));
+        shells.extend(before.iter().map(Step::shell));
+        shells.push(user::plan(&process)[0].shell());
+        shells.extend(after.iter().map(Step::shell));
+        let mut script = String::from(
+            "sub sys { my ($name, @call) = @_; \
+             syscall($call[0], @call[1 .. $#call]) >= 0 or die qq($name: $!\\n) }\n",
+        );
+        for shell in shells {
+            let Shell::Perl(line) = shell else {
+                panic!("{shell:?}")
+            };
+            script.push_str(&format!("{line}\n"));
+        }
+        script.push_str("for (qw(/proc/self/status /proc/self/limits)) { open F, $_; print <F> }");
+        match std::process::Command::new("perl")
+            .args(["-e", &script])
+            .output()
+        {
+            Ok(output) => {
+                let theirs = wanted(String::from_utf8_lossy(&output.stdout).into_owned());
+                assert_eq!(theirs, ours, "{output:?}\n{script}");
+            }
+            Err(error) => eprintln!("skipped: perl: {error}"),
+        }
+        assert!(
+            ours.contains("CapAmb:\t0000000000000020") && ours.contains("77"),
+            "{ours}"
+        );
+    }
 }

@@ -131,7 +131,7 @@ impl Step {
     /// The same as perl.
     pub fn shell(&self) -> Shell {
         Shell::Perl(format!(
-            "syscall({}, $_, pack('x32'), 0, 8) for 1 .. 64; sys rt_sigprocmask => {}, {}, pack('x8'), 0, 8;",
+            "my $default = pack('x32'); syscall({}, $_, $default, 0, 8) for 1 .. 64; sys rt_sigprocmask => {}, {}, pack('x8'), 0, 8;",
             libc::SYS_rt_sigaction,
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,

@@ -1,6 +1,6 @@
 //! The processes of a cgroup: listed, frozen, killed, and the empty directories removed.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -66,15 +66,11 @@ pub fn kill_all(layout: &Layout, path: &Path) -> Result<()> {
                 answer.with_context(|| format!("write \"1\" to {}/cgroup.kill", dir.display()))?
             }
         }
-    } else if let Some(freezer) = freezer_file(layout, path)? {
-        // A frozen process keeps the signal and dies of it when it is thawed, without another instruction.
+    } else if let Layout::V1(trees) = layout
+        && let Some(mount) = trees.mount_of("freezer")
+    {
         members(&dir)?.into_iter().for_each(kill_one);
-        match std::fs::write(&freezer, "THAWED") {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            answer => {
-                answer.with_context(|| format!("write \"THAWED\" to {}", freezer.display()))?
-            }
-        }
+        thaw_tree(&mount.join(relative(path)?))?;
     }
     empty(&dir)
 }
@@ -149,8 +145,27 @@ fn empty(dir: &Path) -> Result<()> {
             );
         }
         left.into_iter().for_each(kill_one);
+        thaw_tree(dir)?;
         std::thread::sleep(Duration::from_micros(200));
     }
+}
+
+/// Thaws `dir` and all groups below it if they lie in v1's tree of the freezer. A frozen process keeps the signal
+/// and dies of it when it is thawed, without another instruction.
+fn thaw_tree(dir: &Path) -> Result<()> {
+    for group in groups(dir)? {
+        match std::fs::OpenOptions::new()
+            .write(true)
+            .open(group.join("freezer.state"))
+        {
+            // Another tree, or gone.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            opened => opened
+                .and_then(|mut file| file.write_all(b"THAWED"))
+                .with_context(|| format!("thaw {}", group.display()))?,
+        }
+    }
+    Ok(())
 }
 
 /// That it is gone already is no error; that it cannot be killed shows in [`empty`].
@@ -235,16 +250,6 @@ fn set_state(layout: &Layout, path: &Path, wanted: State) -> Result<()> {
         }
         std::thread::sleep(Duration::from_micros(200));
     }
-}
-
-fn freezer_file(layout: &Layout, path: &Path) -> Result<Option<PathBuf>> {
-    let Layout::V1(trees) = layout else {
-        return Ok(None);
-    };
-    let below = relative(path)?;
-    Ok(trees
-        .mount_of("freezer")
-        .map(|mount| mount.join(below).join("freezer.state")))
 }
 
 /// The directory that says who belongs to the cgroup.

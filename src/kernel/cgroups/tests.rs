@@ -1,6 +1,6 @@
 //! Groups in the running kernel, below `rmac-test-*` only.
 
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use oci_spec::runtime::{
     LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResourcesBuilder,
@@ -35,7 +35,12 @@ impl Place {
 
     /// A sleeping process in the group, put there from outside.
     fn sleeper(&self) -> Child {
-        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let child = Command::new("sleep")
+            .arg("60")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let file = |mount: &Path| {
             mount
                 .join(self.group().strip_prefix("/").unwrap())
@@ -210,13 +215,15 @@ fn processes_are_listed_frozen_and_killed_and_all_groups_removed() {
 }
 
 #[test]
-fn freezing_and_thawing_can_be_undone() {
+fn undoing_kills_what_was_frozen() {
     for layout in layouts() {
         let place = Place::new(layout, "freeze");
         place.take_host(None);
         let mut sleeper = place.sleeper();
         freeze(&place.layout, &place.group()).unwrap();
         thaw(&place.layout, &place.group()).unwrap();
+        // Undoing must get rid of processes that stand still, too.
+        freeze(&place.layout, &place.group()).unwrap();
         let steps = plan_host(&place.layout, &place.group(), None).unwrap();
         for step in steps.iter().rev() {
             step.undo().unwrap();

@@ -137,10 +137,11 @@ pub(super) fn plan_host(
     resources: Option<&LinuxResources>,
 ) -> Result<Vec<Step>> {
     let wanted = wanted(resources);
-    let mut steps: Vec<Step> = trees
-        .holding(&wanted)
-        .map(|mount| Step::Create(mount.join(below)))
-        .collect();
+    let mut mounts: Vec<&Path> = trees.holding(&wanted).collect();
+    // The freezer last, so that it is the first to be undone: a process that stands still cannot die.
+    mounts.sort_by_key(|mount| trees.mount_of("freezer") == Some(*mount));
+    let create = |mount: &Path| Step::Create(mount.join(below));
+    let mut steps: Vec<Step> = mounts.into_iter().map(create).collect();
     if wanted.contains(&"cpuset")
         && let Some(mount) = trees.mount_of("cpuset")
     {
