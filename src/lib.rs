@@ -5,5 +5,8 @@
 //! * [`lesson`]: what a step tells about itself
 //! * [`store`]: where everything lies
 
+pub mod kernel;
 pub mod lesson;
+pub mod spec;
 pub mod store;
+pub mod sys;
