@@ -16,6 +16,7 @@ pub mod eval;
 pub mod format;
 pub mod functions;
 pub mod lex;
+pub mod parse;
 pub mod template;
 
 pub use format::{Columns, Format};
