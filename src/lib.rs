@@ -3,10 +3,15 @@
 //! The modules, in the order in which they are best read:
 //!
 //! * [`lesson`]: what a step tells about itself
+//! * [`spec`]: from what was asked for to the one description of a container
+//! * [`kernel`]: the kernel's concepts, one file each
 //! * [`store`]: where everything lies
+//! * [`out`]: what is printed: tables, JSON, Go templates, ages and sizes
+//! * [`sys`]: the system calls that nix does not wrap
 
 pub mod kernel;
 pub mod lesson;
+pub mod out;
 pub mod spec;
 pub mod store;
 pub mod sys;
