@@ -267,6 +267,13 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     .map(drop)
 }
 
+/// Closes every descriptor from `first` on, whoever thinks to own it: for a process that will never
+/// return into code that does.
+pub fn close_from(first: u32) {
+    // SAFETY: plain integers; the caller runs on without any of its former descriptors.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
 /// Makes the terminal `terminal` the controlling one of this session (`TIOCSCTTY`, ioctl_tty(2)).
 pub fn take_terminal(terminal: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: the request takes a plain integer.

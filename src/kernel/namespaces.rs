@@ -7,9 +7,11 @@ use std::fmt;
 
 use anyhow::{Context, Result};
 use nix::sched::CloneFlags;
+use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use crate::lesson::{Lesson, Shell};
+use crate::sys;
 
 /// What can be done about namespaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,19 @@ pub enum Step {
     /// Leave for new namespaces: the cgroup namespace takes the cgroup that the process is in as its
     /// root, so it can be made only after the container's cgroup has been entered.
     Unshare(CloneFlags),
+    /// Let the children that are made from now on be born into the container's pid namespace; the
+    /// process itself stays where it is.
+    JoinPids {
+        /// The container's first process.
+        pid: i32,
+    },
+    /// Enter the container's other namespaces.
+    Join {
+        /// The container's first process.
+        pid: i32,
+        /// Which.
+        flags: CloneFlags,
+    },
 }
 
 /// The namespaces of `spec`: what is made by clone3(2), and what is left for later.
@@ -32,6 +47,19 @@ pub fn plan(spec: &Spec) -> (Step, Vec<Step>) {
         vec![Step::Unshare(late)]
     };
     (Step::Clone(wanted - late), unshare)
+}
+
+/// How one more process gets into the namespaces that `spec` describes and the process `pid` is in: what
+/// the caller does, the clone, and what the child does. The pid namespace can be entered by birth only,
+/// so it comes before the clone; the child enters the others itself, so nothing of the caller is ever
+/// inside (CVE-2016-9962).
+pub fn plan_join(spec: &Spec, pid: i32) -> [Step; 3] {
+    let flags = flags(spec) - CloneFlags::CLONE_NEWPID;
+    [
+        Step::JoinPids { pid },
+        Step::Clone(CloneFlags::empty()),
+        Step::Join { pid, flags },
+    ]
 }
 
 /// Tells whether `spec` asks for a namespace of its own of this type.
@@ -55,23 +83,31 @@ impl Step {
                 without: "/proc/self/cgroup would show where on the host the container lies",
                 man: "cgroup_namespaces(7)",
             },
+            Step::JoinPids { .. } => Lesson {
+                why: "a process is born into its pid namespace and never changes it, so the caller says where its \
+                      next child is to be born",
+                without: "the new process would not show in the container's ps, nor die with it",
+                man: "setns(2), pid_namespaces(7)",
+            },
+            Step::Join { .. } => Lesson {
+                why: "one more process enters the namespaces that the container's first process was made in",
+                without: "the command would run on the host",
+                man: "setns(2), namespaces(7)",
+            },
         }
     }
 
     /// The same as a command.
     pub fn shell(&self) -> Shell {
         match self {
-            Step::Clone(flags) => {
-                let options: Vec<_> = OPTIONS
-                    .iter()
-                    .filter(|(flag, ..)| flags.contains(*flag))
-                    .map(|(_, _, option)| *option)
-                    .collect();
-                Shell::Bash(format!("unshare {} --fork", options.join(" ")))
-            }
+            Step::Clone(flags) => Shell::Bash(format!("unshare {} --fork", options(*flags))),
             Step::Unshare(_) => Shell::Note(
                 "unshare --cgroup stands above: the script enters the cgroup before it".into(),
             ),
+            Step::JoinPids { pid } => Shell::Bash(format!("nsenter --target {pid} --pid")),
+            Step::Join { pid, flags } => {
+                Shell::Bash(format!("nsenter --target {pid} {}", options(*flags)))
+            }
         }
     }
 
@@ -80,6 +116,8 @@ impl Step {
         match self {
             Step::Clone(_) => Ok(()),
             Step::Unshare(flags) => nix::sched::unshare(*flags).context("unshare"),
+            Step::JoinPids { pid } => join(*pid, CloneFlags::CLONE_NEWPID),
+            Step::Join { pid, flags } => join(*pid, *flags),
         }
     }
 }
@@ -89,6 +127,8 @@ impl fmt::Display for Step {
         match self {
             Step::Clone(flags) => write!(f, "clone3({}|CLONE_PIDFD)", names(*flags)),
             Step::Unshare(flags) => write!(f, "unshare({})", names(*flags)),
+            Step::JoinPids { pid } => write!(f, "setns(pidfd of {pid}, CLONE_NEWPID)"),
+            Step::Join { pid, flags } => write!(f, "setns(pidfd of {pid}, {})", names(*flags)),
         }
     }
 }
@@ -103,6 +143,17 @@ const OPTIONS: [(CloneFlags, &str, &str); 7] = [
     (CloneFlags::CLONE_NEWUSER, "CLONE_NEWUSER", "--user"),
     (CloneFlags::CLONE_NEWCGROUP, "CLONE_NEWCGROUP", "--cgroup"),
 ];
+
+fn join(pid: i32, flags: CloneFlags) -> Result<()> {
+    let pidfd = sys::pidfd_open(Pid::from_raw(pid)).context("pidfd_open")?;
+    nix::sched::setns(pidfd, flags).context("setns")
+}
+
+fn options(flags: CloneFlags) -> String {
+    let chosen = OPTIONS.iter().filter(|(flag, ..)| flags.contains(*flag));
+    let words: Vec<_> = chosen.map(|(_, _, option)| *option).collect();
+    words.join(" ")
+}
 
 fn names(flags: CloneFlags) -> String {
     let names: Vec<_> = OPTIONS

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use oci_spec::runtime::Process;
 
+use super::init;
 use crate::lesson::{Lesson, Shell};
 use crate::sys;
 
@@ -20,6 +21,11 @@ use crate::sys;
 pub enum Step {
     /// Make the working directory where it is missing, and go there.
     WorkingDirectory(PathBuf),
+    /// Die when the monitor dies: a container without its monitor would have nobody to read what it
+    /// writes, to reap it and to clean up after it.
+    DieWithMonitor,
+    /// Stay as process 1 and run the program as a child: hand signals on, reap what is orphaned.
+    Init,
     /// Let no descriptor but 0, 1 and 2 reach the program.
     CloseOnExec,
     /// Become the program.
@@ -71,16 +77,33 @@ impl NoProgram {
     }
 }
 
+/// Who is process 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// The program itself.
+    Program,
+    /// `--init`: a small init, which runs the program as its child.
+    Init,
+    /// Another process: this one joins a container that runs already.
+    Other,
+}
+
 /// The last steps for `process`: the one before the user changes, and those after.
-pub fn plan(process: &Process) -> (Step, [Step; 2]) {
-    let execute = Step::Execute {
+pub fn plan(process: &Process, first: First) -> (Step, Vec<Step>) {
+    let mut last = vec![];
+    if first != First::Other {
+        // A change of user takes this setting back, so it follows that.
+        last.push(Step::DieWithMonitor);
+    }
+    last.push(Step::CloseOnExec);
+    if first == First::Init {
+        last.push(Step::Init);
+    }
+    last.push(Step::Execute {
         args: process.args().clone().unwrap_or_default(),
         env: process.env().clone().unwrap_or_default(),
-    };
-    (
-        Step::WorkingDirectory(process.cwd().clone()),
-        [Step::CloseOnExec, execute],
-    )
+    });
+    (Step::WorkingDirectory(process.cwd().clone()), last)
 }
 
 impl Step {
@@ -91,6 +114,18 @@ impl Step {
                 why: "-w or the image says where the program starts; the place is checked to lie inside the container",
                 without: "a directory descriptor that was left open would be a way out (CVE-2024-21626)",
                 man: "chdir(2), getcwd(2)",
+            },
+            Step::DieWithMonitor => Lesson {
+                why: "the monitor reads the program's output and cleans up after it; the kernel kills the container should \
+                      the monitor be killed",
+                without: "a container would run on with nobody to stop it, and its addresses would stay taken",
+                man: "prctl(2), PR_SET_PDEATHSIG",
+            },
+            Step::Init => Lesson {
+                why: "process 1 gets every orphan of its pid namespace and only the signals that it handles; a small init \
+                      reaps the one and hands on the other",
+                without: "a program that is no init would ignore SIGTERM and collect zombies",
+                man: "pid_namespaces(7)",
             },
             Step::CloseOnExec => Lesson {
                 why: "descriptors survive execve unless they are marked; only 0, 1 and 2 are the program's",
@@ -112,6 +147,12 @@ impl Step {
                 let path = perl_quote(&path.to_string_lossy());
                 Shell::Perl(format!("mkdir {path}; chdir {path} or die \"chdir: $!\";"))
             }
+            Step::DieWithMonitor => {
+                Shell::Note("prctl(PR_SET_PDEATHSIG): a script has no monitor".into())
+            }
+            Step::Init => Shell::Note(
+                "--init: unshare --fork would have to stay as process 1; left out".into(),
+            ),
             Step::CloseOnExec => Shell::Note(
                 "close_range(3, ..., CLOSE_RANGE_CLOEXEC): perl marks its descriptors itself"
                     .into(),
@@ -132,15 +173,28 @@ impl Step {
         }
     }
 
-    /// Takes the step; [`Step::Execute`] returns only with an error.
-    pub fn take(&self) -> Result<()> {
+    /// Takes the step; `home` is the user's home directory. [`Step::Execute`] returns only with an error.
+    pub fn take(&self, home: Option<&str>) -> Result<()> {
         match self {
             Step::WorkingDirectory(path) => change_directory(path),
+            Step::DieWithMonitor => {
+                nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+                    .context("prctl(PR_SET_PDEATHSIG)")
+            }
+            Step::Init => init::begin(),
             Step::CloseOnExec => sys::close_on_exec_from(3).context("close_range"),
-            Step::Execute { args, env } => match execute(args, env) {
-                Ok(never) => match never {},
-                Err(error) => Err(error),
-            },
+            Step::Execute { args, env } => {
+                let mut env = env.clone();
+                if let Some(home) =
+                    home.filter(|_| !env.iter().any(|pair| pair.starts_with("HOME=")))
+                {
+                    env.push(format!("HOME={home}"));
+                }
+                match execute(args, &env) {
+                    Ok(never) => match never {},
+                    Err(error) => Err(error),
+                }
+            }
         }
     }
 }
@@ -149,6 +203,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::WorkingDirectory(path) => write!(f, "chdir({path:?})"),
+            Step::DieWithMonitor => write!(f, "prctl(PR_SET_PDEATHSIG, SIGKILL)"),
+            Step::Init => write!(f, "fork()"),
             Step::CloseOnExec => write!(f, "close_range(3, ~0, CLOSE_RANGE_CLOEXEC)"),
             Step::Execute { args, env } => {
                 write!(

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::Process;
 
 use super::rootfs::Root;
 use crate::lesson::{Lesson, Shell};
@@ -20,6 +20,11 @@ use crate::sys;
 pub enum Step {
     /// Make a pseudo-terminal of `rows` and `columns` and show it at `/dev/console`.
     Console {
+        /// Its size, where the caller's is known.
+        size: Option<(u16, u16)>,
+    },
+    /// Make a pseudo-terminal in a container that runs already.
+    Pty {
         /// Its size, where the caller's is known.
         size: Option<(u16, u16)>,
     },
@@ -45,19 +50,18 @@ pub enum Stdio {
     Pipes([OwnedFd; 3]),
 }
 
-/// The terminal of `spec`: what must happen before the pivot, and what after.
-pub fn plan(spec: &Spec) -> (Vec<Step>, Step) {
-    let process = spec.process().as_ref();
-    let console = match process {
-        Some(process) if process.terminal() == Some(true) => {
-            let size = process.console_size();
-            vec![Step::Console {
-                size: size.map(|size| (size.height() as u16, size.width() as u16)),
-            }]
-        }
-        _ => vec![],
-    };
-    (console, Step::Session)
+/// The terminal that `process` wants, if it wants one.
+pub fn plan(process: &Process) -> Option<Step> {
+    (process.terminal() == Some(true)).then(|| Step::Console {
+        size: size(process),
+    })
+}
+
+/// The terminal of one more process in a running container.
+pub fn plan_pty(process: &Process) -> Option<Step> {
+    (process.terminal() == Some(true)).then(|| Step::Pty {
+        size: size(process),
+    })
 }
 
 /// Makes a pseudo-terminal in the devpts of the tree `root`.
@@ -82,7 +86,7 @@ impl Step {
     /// The reason.
     pub fn why(&self) -> Lesson {
         match self {
-            Step::Console { .. } => Lesson {
+            Step::Console { .. } | Step::Pty { .. } => Lesson {
                 why: "-t: the program gets a terminal of the container's own devpts; its other end is the monitor's",
                 without: "a shell would show no prompt and no job control, and ctrl-c would not reach it",
                 man: "pty(7), ioctl_tty(2)",
@@ -99,7 +103,7 @@ impl Step {
     /// The same as a command.
     pub fn shell(&self) -> Shell {
         match self {
-            Step::Console { .. } => Shell::Note(
+            Step::Console { .. } | Step::Pty { .. } => Shell::Note(
                 "open(\"/dev/pts/ptmx\"): a script has no use for a second terminal; the program keeps this one".into(),
             ),
             Step::Session => Shell::Note("setsid(): left out, so that the program keeps your terminal".into()),
@@ -139,8 +143,15 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Console { .. } => write!(f, "open(\"/dev/pts/ptmx\"), ioctl(TIOCGPTPEER)"),
+            Step::Console { .. } | Step::Pty { .. } => {
+                write!(f, "open(\"/dev/pts/ptmx\"), ioctl(TIOCGPTPEER)")
+            }
             Step::Session => write!(f, "setsid(), dup2(.., 0|1|2)"),
         }
     }
+}
+
+fn size(process: &Process) -> Option<(u16, u16)> {
+    let size = process.console_size()?;
+    Some((size.height() as u16, size.width() as u16))
 }

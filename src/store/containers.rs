@@ -11,7 +11,7 @@ use oci_spec::image::Config;
 use serde::{Deserialize, Serialize};
 
 use super::{Home, make_private_dir, read_json, write_json};
-use crate::net::network::Endpoint;
+use crate::net::endpoint::Endpoint;
 use crate::spec::Request;
 
 /// What a container was made from.
