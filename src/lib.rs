@@ -3,7 +3,9 @@
 //! The modules, in the order in which they are best read:
 //!
 //! * [`lesson`]: what a step tells about itself
+//! * [`net`]: networks, addresses, links
 //! * [`store`]: where everything lies
 
 pub mod lesson;
+pub mod net;
 pub mod store;
