@@ -5,6 +5,7 @@
 //! * [`lesson`]: what a step tells about itself
 //! * [`spec`]: from what was asked for to the one description of a container
 //! * [`kernel`]: the kernel's concepts, one file each
+//! * [`net`]: networks, addresses, links
 //! * [`store`]: where everything lies
 //! * [`out`]: what is printed: tables, JSON, Go templates, ages and sizes
 //! * [`sys`]: the system calls that nix does not wrap
@@ -13,5 +14,6 @@ pub mod kernel;
 pub mod lesson;
 pub mod out;
 pub mod spec;
+pub mod net;
 pub mod store;
 pub mod sys;

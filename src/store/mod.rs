@@ -18,6 +18,8 @@
 
 pub mod claim;
 pub mod containers;
+pub mod leases;
+pub mod networks;
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
