@@ -9,6 +9,8 @@
 //! * [`store`]: where everything lies
 //! * [`out`]: what is printed: tables, JSON, Go templates, ages and sizes
 //! * [`sys`]: the system calls that nix does not wrap
+//! * [`kernel`]: the kernel's concepts, one a file
+//! * [`sys`]: the only `unsafe`
 
 pub mod kernel;
 pub mod lesson;

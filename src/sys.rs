@@ -351,3 +351,9 @@ fn fd(result: i64) -> Result<OwnedFd> {
 fn c_path(path: &Path) -> Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
 }
+pub mod bpf;
+pub mod capabilities;
+pub mod seccomp;
+pub mod signals;
+#[cfg(test)]
+pub mod test_support;
