@@ -1,6 +1,7 @@
 //! The kernel's concepts, one file each, all with the face that [`crate::lesson`] describes.
 
 pub mod capabilities;
+pub mod cgroups;
 pub mod devices;
 pub mod identity;
 pub mod init;
@@ -9,6 +10,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod program;
 pub mod rootfs;
+pub mod seccomp;
 pub mod signals;
 pub mod terminal;
 pub mod user;
