@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use rtnetlink::packet_route::link::{
     self, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage,
 };
+use rtnetlink::packet_route::route::RouteProtocol;
 use rtnetlink::{
     Handle, LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
@@ -141,6 +142,8 @@ impl Wires {
         let message = RouteMessageBuilder::<Ipv4Addr>::new()
             .gateway(via)
             .output_interface(self.index(name)?)
+            // As ip-route(8) has it: a route made by hand.
+            .protocol(RouteProtocol::Boot)
             .build();
         let request = self.inside.route().add(message).execute();
         self.wait(
