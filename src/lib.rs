@@ -3,11 +3,21 @@
 //! The modules, in the order in which they are best read:
 //!
 //! * [`lesson`]: what a step tells about itself
+//! * [`spec`]: from what was asked for to the one description of a container
+//! * [`kernel`]: the kernel's concepts, one file each
 //! * [`net`]: networks, addresses, links
 //! * [`lab`]: a virtual LAN to try it all in
 //! * [`store`]: where everything lies
+//! * [`out`]: what is printed: tables, JSON, Go templates, ages and sizes
+//! * [`sys`]: the system calls that nix does not wrap
+//! * [`kernel`]: the kernel's concepts, one a file
+//! * [`sys`]: the only `unsafe`
 
+pub mod kernel;
 pub mod lab;
 pub mod lesson;
+pub mod out;
+pub mod spec;
 pub mod net;
 pub mod store;
+pub mod sys;

@@ -1,0 +1,554 @@
+//! Devices: the few files in `/dev` that every program expects.  mknod(2), null(4), random(4)
+//!
+//! A device node is a name for a pair of numbers: whoever opens it talks to the driver with these numbers,
+//! wherever the node lies. So the container gets a `/dev` of its own with harmless nodes in it, and the
+//! cgroup's device list refuses all others, even where the program can make nodes itself (see
+//! [`crate::kernel::cgroups::devices`]).
+//!
+//! The steps take the container's `/dev` as a file descriptor. An image may have a symbolic link there;
+//! by path, the nodes would be made on the host (CVE-2026-41579).
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, makedev, mkdirat, mknodat};
+use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+use oci_spec::runtime::{
+    LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
+    Spec,
+};
+
+use crate::lesson::{Lesson, Shell};
+
+/// One file in the container's `/dev`. Paths are relative to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A device node or FIFO.
+    Node {
+        /// Its name, as `null` or `net/tun`.
+        path: PathBuf,
+        /// Character device, block device or FIFO.
+        kind: LinuxDeviceType,
+        /// The driver's number.
+        major: u64,
+        /// The device's number at its driver.
+        minor: u64,
+        /// Permission bits, whatever the umask.
+        mode: u32,
+        /// Owner and group.
+        owner: (u32, u32),
+    },
+    /// A symbolic link.
+    Link {
+        /// Its name.
+        path: PathBuf,
+        /// What it says.
+        target: PathBuf,
+    },
+}
+
+/// The default nodes and links, and those of `linux.devices`; an entry there replaces a default one of the
+/// same name. `/dev/console` belongs to the terminal.
+///
+/// # Errors
+/// A device that is not to be below `/dev`.
+pub fn plan(spec: &Spec) -> Result<Vec<Step>> {
+    let linux = spec.linux().as_ref();
+    let asked = linux
+        .and_then(|linux| linux.devices().as_ref())
+        .into_iter()
+        .flatten();
+    let asked: Vec<Step> = asked.map(node).collect::<Result<_>>()?;
+    let mut steps = default_steps();
+    steps.retain(|step| !asked.iter().any(|more| more.path() == step.path()));
+    steps.extend(asked);
+    Ok(steps)
+}
+
+impl Step {
+    /// The reason.
+    pub fn why(&self) -> Lesson {
+        match self {
+            Step::Node { .. } => Lesson {
+                why: "programs expect a few harmless devices; only these, not the host's disks, lie in the container's /dev",
+                without: "a shell could not even redirect to /dev/null, and nothing could make keys without /dev/urandom",
+                man: "mknod(2), null(4), random(4), full(4)",
+            },
+            Step::Link { .. } => Lesson {
+                why: "these names are links into /proc and /dev/pts, so that each program finds its own file descriptors and terminals",
+                without: "`< /dev/stdin`, bash's `<(..)` and openpty(3) would fail",
+                man: "proc_pid_fd(5), pts(4)",
+            },
+        }
+    }
+
+    /// The same as bash.
+    pub fn shell(&self) -> Shell {
+        let quote = |path: &Path| Shell::quote(&path.to_string_lossy());
+        Shell::Bash(match self {
+            Step::Node {
+                path,
+                kind,
+                major,
+                minor,
+                mode,
+                owner: (uid, gid),
+            } => {
+                let at = quote(path);
+                let numbers = if *kind == LinuxDeviceType::P {
+                    String::new()
+                } else {
+                    format!(" {major} {minor}")
+                };
+                let mut lines = format!(
+                    "mknod -m {mode:o} \"$root\"/dev/{at} {}{numbers}",
+                    kind.as_str()
+                );
+                if let Some(parent) = path.parent().filter(|p| *p != Path::new("")) {
+                    lines.insert_str(0, &format!("mkdir -p \"$root\"/dev/{}\n", quote(parent)));
+                }
+                if (*uid, *gid) != (0, 0) {
+                    lines.push_str(&format!("\nchown {uid}:{gid} \"$root\"/dev/{at}"));
+                }
+                lines
+            }
+            Step::Link { path, target } => {
+                format!("ln -s {} \"$root\"/dev/{}", quote(target), quote(path))
+            }
+        })
+    }
+
+    /// Makes the file below the container's `/dev`. Nothing takes it back: it dies with the mount.
+    ///
+    /// # Errors
+    /// Those of mknodat(2) and symlinkat(2); a name that exists is one.
+    pub fn take(&self, dev: BorrowedFd<'_>) -> Result<()> {
+        match self {
+            Step::Node {
+                path,
+                kind,
+                major,
+                minor,
+                mode,
+                owner,
+            } => {
+                let type_flag = match kind {
+                    LinuxDeviceType::B => SFlag::S_IFBLK,
+                    LinuxDeviceType::P => SFlag::S_IFIFO,
+                    LinuxDeviceType::A | LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
+                };
+                let bits = Mode::from_bits_truncate(*mode);
+                at_parent(dev, path, |parent, name| {
+                    mknodat(parent, name, type_flag, bits, makedev(*major, *minor))?;
+                    // mknod(2) takes the umask's bits away.
+                    fchmodat(parent, name, bits, FchmodatFlags::FollowSymlink)?;
+                    if *owner != (0, 0) {
+                        let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
+                        fchownat(
+                            parent,
+                            name,
+                            Some(uid),
+                            Some(gid),
+                            AtFlags::AT_SYMLINK_NOFOLLOW,
+                        )?;
+                    }
+                    Ok(())
+                })
+            }
+            Step::Link { path, target } => {
+                at_parent(dev, path, |parent, name| symlinkat(target, parent, name))
+            }
+        }
+        .with_context(|| self.to_string())
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Step::Node { path, .. } | Step::Link { path, .. } => path,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Node {
+                path,
+                kind,
+                major,
+                minor,
+                mode,
+                ..
+            } => {
+                let flag = match kind {
+                    LinuxDeviceType::B => "S_IFBLK",
+                    LinuxDeviceType::P => "S_IFIFO",
+                    _ => "S_IFCHR",
+                };
+                write!(
+                    f,
+                    "mknodat(/dev, {path:?}, {flag}|0{mode:o}, makedev({major:#x}, {minor:#x}))"
+                )
+            }
+            Step::Link { path, target } => write!(f, "symlinkat({target:?}, /dev, {path:?})"),
+        }
+    }
+}
+
+/// `--device HOST[:CONTAINER[:RWM]]` as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// The node on the host, or a directory of nodes.
+    pub host: PathBuf,
+    /// Where the container finds it.
+    pub container: PathBuf,
+    /// What the cgroup allows: r(ead), w(rite), m(knod).
+    pub access: String,
+}
+
+impl std::str::FromStr for Mapping {
+    type Err = anyhow::Error;
+
+    /// Reads `HOST`, `HOST:RWM`, `HOST:CONTAINER` or `HOST:CONTAINER:RWM`.
+    fn from_str(text: &str) -> Result<Self> {
+        let fields: Vec<&str> = text.split(':').collect();
+        let (host, container, access) = match fields[..] {
+            [host] => (host, host, "rwm"),
+            [host, access] if is_access(access) => (host, host, access),
+            [host, container] => (host, container, "rwm"),
+            [host, container, access] if is_access(access) => (host, container, access),
+            [_, _, access] => bail!("bad mode specified: {access}"),
+            _ => bail!("invalid device specification: {text}"),
+        };
+        if !host.starts_with('/') || !container.starts_with('/') {
+            let path = if host.starts_with('/') {
+                container
+            } else {
+                host
+            };
+            bail!("{path} is not an absolute path");
+        }
+        Ok(Mapping {
+            host: host.into(),
+            container: container.into(),
+            access: access.to_owned(),
+        })
+    }
+}
+
+impl Mapping {
+    /// Looks the host's node up, or all nodes below a directory: the node to make and what the cgroup must
+    /// allow for it.
+    ///
+    /// # Errors
+    /// In Docker's words where there is no such device.
+    pub fn resolve(&self) -> Result<Vec<(LinuxDevice, LinuxDeviceCgroup)>> {
+        let failed = || {
+            format!(
+                "error gathering device information while adding custom device {:?}",
+                self.host
+            )
+        };
+        let mut found = Vec::new();
+        self.gather(&self.host, &self.container, &mut found)
+            .with_context(failed)?;
+        if found.is_empty() {
+            bail!("{}: not a device node", failed());
+        }
+        Ok(found)
+    }
+
+    fn gather(
+        &self,
+        host: &Path,
+        container: &Path,
+        found: &mut Vec<(LinuxDevice, LinuxDeviceCgroup)>,
+    ) -> Result<()> {
+        let meta = host.metadata().map_err(|e| match e.raw_os_error() {
+            Some(libc::ENOENT) => anyhow::anyhow!("no such file or directory"),
+            _ => e.into(),
+        })?;
+        if meta.is_dir() {
+            for entry in fs_err::read_dir(host)? {
+                let entry = entry?;
+                // Links below a directory are other names of nodes found elsewhere, and could go in circles.
+                let kind = entry.file_type()?;
+                if kind.is_dir() || kind.is_char_device() || kind.is_block_device() {
+                    self.gather(&entry.path(), &container.join(entry.file_name()), found)?;
+                }
+            }
+            return Ok(());
+        }
+        let kind = match meta.file_type() {
+            t if t.is_char_device() => LinuxDeviceType::C,
+            t if t.is_block_device() => LinuxDeviceType::B,
+            _ => return Ok(()),
+        };
+        let (major, minor) = (
+            nix::sys::stat::major(meta.rdev()) as i64,
+            nix::sys::stat::minor(meta.rdev()) as i64,
+        );
+        let device = LinuxDeviceBuilder::default()
+            .path(container)
+            .typ(kind)
+            .major(major)
+            .minor(minor)
+            .file_mode(meta.mode() & 0o7777)
+            .uid(meta.uid())
+            .gid(meta.gid());
+        let rule = LinuxDeviceCgroupBuilder::default()
+            .allow(true)
+            .typ(kind)
+            .major(major)
+            .minor(minor)
+            .access(self.access.as_str());
+        found.push((device.build()?, rule.build()?));
+        Ok(())
+    }
+}
+
+fn is_access(word: &str) -> bool {
+    let once = |c| word.matches(c).count() <= 1;
+    !word.is_empty()
+        && word.chars().all(|c| "rwm".contains(c))
+        && once('r')
+        && once('w')
+        && once('m')
+}
+
+/// The nodes and links of the OCI specification ("Default Devices", "Dev symbolic links").
+fn default_steps() -> Vec<Step> {
+    let nodes = [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ];
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ];
+    let nodes = nodes.map(|(name, major, minor)| Step::Node {
+        path: name.into(),
+        kind: LinuxDeviceType::C,
+        major,
+        minor,
+        mode: 0o666,
+        owner: (0, 0),
+    });
+    let links = links.map(|(name, target)| Step::Link {
+        path: name.into(),
+        target: target.into(),
+    });
+    nodes.into_iter().chain(links).collect()
+}
+
+fn node(device: &LinuxDevice) -> Result<Step> {
+    let path = device.path().strip_prefix("/dev");
+    let plain = |path: &&Path| {
+        path.components().count() > 0
+            && path.components().all(|c| matches!(c, Component::Normal(_)))
+    };
+    let Some(path) = path.ok().filter(plain) else {
+        bail!(
+            "device {:?}: only devices below /dev can be made",
+            device.path()
+        );
+    };
+    Ok(Step::Node {
+        path: path.to_owned(),
+        kind: device.typ(),
+        major: u64::try_from(device.major()).unwrap_or(0),
+        minor: u64::try_from(device.minor()).unwrap_or(0),
+        mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+        owner: (device.uid().unwrap_or(0), device.gid().unwrap_or(0)),
+    })
+}
+
+/// Calls `make` with the directory that `path` lies in, which is made where it is missing, and the last
+/// part of `path`. No symbolic link is followed.
+fn at_parent(
+    dev: BorrowedFd<'_>,
+    path: &Path,
+    make: impl FnOnce(BorrowedFd<'_>, &Path) -> nix::Result<()>,
+) -> nix::Result<()> {
+    let name = Path::new(path.file_name().ok_or(Errno::EINVAL)?);
+    let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) else {
+        return make(dev, name);
+    };
+    let mut at = dev.try_clone_to_owned().map_err(|_| Errno::EMFILE)?;
+    for part in parent.iter() {
+        let part = Path::new(part);
+        match mkdirat(&at, part, Mode::from_bits_truncate(0o755)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        at = openat2(&at, part, how)?;
+    }
+    make(at.as_fd(), name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime::{LinuxBuilder, SpecBuilder};
+
+    fn spec(path: &str) -> Spec {
+        let device = LinuxDeviceBuilder::default()
+            .path(path)
+            .typ(LinuxDeviceType::C)
+            .major(10i64)
+            .minor(200i64)
+            .file_mode(0o600u32)
+            .uid(7u32)
+            .build()
+            .unwrap();
+        let linux = LinuxBuilder::default()
+            .devices(vec![device])
+            .build()
+            .unwrap();
+        SpecBuilder::default().linux(linux).build().unwrap()
+    }
+
+    #[test]
+    fn the_default_devices_come_first_and_can_be_replaced() {
+        let steps = plan(&spec("/dev/net/tun")).unwrap();
+        let shown: Vec<String> = steps.iter().map(Step::to_string).collect();
+        assert_eq!(shown.len(), 12);
+        assert_eq!(
+            shown[0],
+            r#"mknodat(/dev, "null", S_IFCHR|0666, makedev(0x1, 0x3))"#
+        );
+        assert_eq!(shown[10], r#"symlinkat("pts/ptmx", /dev, "ptmx")"#);
+        assert_eq!(
+            shown[11],
+            r#"mknodat(/dev, "net/tun", S_IFCHR|0600, makedev(0xa, 0xc8))"#
+        );
+        assert_eq!(
+            steps[11].shell(),
+            Shell::Bash(
+                "mkdir -p \"$root\"/dev/net\nmknod -m 600 \"$root\"/dev/net/tun c 10 200\nchown 7:0 \"$root\"/dev/net/tun".into()
+            )
+        );
+        let replaced = plan(&spec("/dev/null")).unwrap();
+        assert_eq!(replaced.len(), 11);
+        assert!(plan(&spec("/etc/shadow")).is_err());
+        assert!(plan(&spec("/dev/../etc/x")).is_err());
+        assert!(plan(&spec("/dev")).is_err());
+    }
+
+    #[test]
+    fn device_flags_are_read_as_docker_reads_them() {
+        let read = |text: &str| {
+            text.parse::<Mapping>().map(|m| {
+                format!(
+                    "{} {} {}",
+                    m.host.display(),
+                    m.container.display(),
+                    m.access
+                )
+            })
+        };
+        assert_eq!(read("/dev/fuse").unwrap(), "/dev/fuse /dev/fuse rwm");
+        assert_eq!(read("/dev/fuse:r").unwrap(), "/dev/fuse /dev/fuse r");
+        assert_eq!(
+            read("/dev/sda:/dev/xvdc").unwrap(),
+            "/dev/sda /dev/xvdc rwm"
+        );
+        assert_eq!(
+            read("/dev/sda:/dev/xvdc:rm").unwrap(),
+            "/dev/sda /dev/xvdc rm"
+        );
+        assert_eq!(
+            read("/dev/sda:/dev/xvdc:rx").unwrap_err().to_string(),
+            "bad mode specified: rx"
+        );
+        assert_eq!(
+            read("/a:/b:r:w").unwrap_err().to_string(),
+            "invalid device specification: /a:/b:r:w"
+        );
+        assert!(read("").is_err());
+        assert!(read("/dev/null:rr").is_err());
+    }
+
+    #[test]
+    fn host_devices_are_looked_up() {
+        let mapping: Mapping = "/dev/null:/dev/nothing:r".parse().unwrap();
+        let [(device, rule)] = &mapping.resolve().unwrap()[..] else {
+            panic!()
+        };
+        assert_eq!(
+            (device.path().as_path(), device.major(), device.minor()),
+            (Path::new("/dev/nothing"), 1, 3)
+        );
+        assert_eq!(rule.to_string(), "c 1:3 r");
+        let missing: Mapping = "/dev/rmac-no-such".parse().unwrap();
+        assert_eq!(
+            format!("{:#}", missing.resolve().unwrap_err()),
+            "error gathering device information while adding custom device \"/dev/rmac-no-such\": no such file or directory"
+        );
+        assert!("/etc/passwd".parse::<Mapping>().unwrap().resolve().is_err());
+    }
+
+    #[test]
+    fn nodes_and_links_are_made_below_the_directory_whatever_the_umask() {
+        let dir = std::env::temp_dir().join(format!("rmac-test-devices-{}", std::process::id()));
+        fs_err::create_dir_all(&dir).unwrap();
+        let dev = std::fs::File::open(&dir).unwrap();
+        let steps = plan(&spec("/dev/net/tun")).unwrap();
+        crate::sys::test_support::in_child(|| {
+            nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
+            steps.iter().try_for_each(|step| step.take(dev.as_fd()))?;
+            Ok(String::new())
+        });
+        let meta = fs_err::symlink_metadata(dir.join("null")).unwrap();
+        assert_eq!(
+            (meta.mode(), meta.rdev()),
+            (libc::S_IFCHR | 0o666, makedev(1, 3))
+        );
+        let meta = fs_err::symlink_metadata(dir.join("net/tun")).unwrap();
+        assert_eq!(
+            (meta.mode(), meta.rdev(), meta.uid()),
+            (libc::S_IFCHR | 0o600, makedev(10, 200), 7)
+        );
+        assert_eq!(
+            fs_err::read_link(dir.join("stdin")).unwrap(),
+            Path::new("/proc/self/fd/0")
+        );
+        std::os::unix::fs::symlink("/tmp", dir.join("away")).unwrap();
+        let Step::Node {
+            kind,
+            major,
+            minor,
+            mode,
+            owner,
+            ..
+        } = steps[0].clone()
+        else {
+            panic!()
+        };
+        let outside = Step::Node {
+            path: "away/null".into(),
+            kind,
+            major,
+            minor,
+            mode,
+            owner,
+        };
+        assert!(outside.take(dev.as_fd()).is_err(), "followed a link out");
+        fs_err::remove_dir_all(&dir).unwrap();
+    }
+}
