@@ -13,6 +13,16 @@
 //! * [`kernel`]: the kernel's concepts, one a file
 //! * [`sys`]: the only `unsafe`
 
+/// The flags, as clap types.
+pub mod cli {
+    pub mod lab;
+    pub mod network;
+}
+/// One verb a file: arguments in, text out.
+pub mod commands {
+    pub mod lab;
+    pub mod network;
+}
 pub mod kernel;
 pub mod lab;
 pub mod lesson;

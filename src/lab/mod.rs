@@ -141,8 +141,9 @@ impl Lab {
         let lock = self.lock()?;
         self.clear()?;
         // Empty by now, unless another lab is there.
-        drop(std::fs::remove_dir(self.home.root.with_file_name("")));
-        drop(std::fs::remove_dir(self.dir.with_file_name("")));
+        for directory in [self.home.root.parent(), self.dir.parent()] {
+            let _ = directory.map(std::fs::remove_dir);
+        }
         drop(lock);
         Ok(())
     }
@@ -155,8 +156,12 @@ impl Lab {
     /// The network namespace of a station.
     pub fn netns(&self, station: Station) -> Result<OwnedFd> {
         let path = self.pin(station);
-        let netns = netns::open(&path)
-            .with_context(|| format!("the lab {0} is not up: rmac lab up --name {0}", self.name))?;
+        ensure!(
+            path.exists(),
+            "the lab {0} is not up: rmac lab up --name {0}",
+            self.name
+        );
+        let netns = netns::open(&path)?;
         // A file that nothing is mounted on is the rest of a half-built lab.
         let is_netns = nix::sys::statfs::fstatfs(&netns)
             .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::NSFS_MAGIC);
