@@ -4,14 +4,15 @@
 //!
 //! * [`lesson`]: what a step tells about itself
 //! * [`spec`]: from what was asked for to the one description of a container
+//! * [`plan`]: from the description to the list of steps: THE ORDER
+//! * [`step`]: one step, whatever concept it belongs to
+//! * [`launch`]: takes the steps, on both sides of the clone
 //! * [`kernel`]: the kernel's concepts, one file each
 //! * [`net`]: networks, addresses, links
 //! * [`lab`]: a virtual LAN to try it all in
 //! * [`store`]: where everything lies
 //! * [`out`]: what is printed: tables, JSON, Go templates, ages and sizes
 //! * [`sys`]: the system calls that nix does not wrap
-//! * [`kernel`]: the kernel's concepts, one a file
-//! * [`sys`]: the only `unsafe`
 
 /// The flags, as clap types.
 pub mod cli {
@@ -25,9 +26,12 @@ pub mod commands {
 }
 pub mod kernel;
 pub mod lab;
+pub mod launch;
 pub mod lesson;
-pub mod out;
-pub mod spec;
 pub mod net;
+pub mod out;
+pub mod plan;
+pub mod spec;
+pub mod step;
 pub mod store;
 pub mod sys;

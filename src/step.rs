@@ -141,7 +141,7 @@ impl Step {
             Step::Seccomp(step) => step.take(),
             Step::Capability(step) => step.take(),
             Step::User(step) => {
-                place.home = step.take(Path::new("/"))?.or(place.home.take());
+                place.home = step.take()?.or(place.home.take());
                 Ok(())
             }
             Step::Program(step) => step.take(place.home.as_deref()),

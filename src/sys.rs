@@ -4,6 +4,13 @@
 //! fsopen(2), fsconfig(2), fsmount(2), close_range(2), fork(2).
 #![allow(unsafe_code)]
 
+pub mod bpf;
+pub mod capabilities;
+pub mod seccomp;
+pub mod signals;
+#[cfg(test)]
+pub mod test_support;
+
 use std::ffi::CString;
 use std::io::{Error, Result};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -351,9 +358,3 @@ fn fd(result: i64) -> Result<OwnedFd> {
 fn c_path(path: &Path) -> Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
 }
-pub mod bpf;
-pub mod capabilities;
-pub mod seccomp;
-pub mod signals;
-#[cfg(test)]
-pub mod test_support;

@@ -3,6 +3,7 @@
 //! `config.json` holds what was asked for and never changes while the container runs; `state.json` is
 //! what has become of it. The plan is not kept: it follows from the record.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -130,44 +131,13 @@ impl State {
         write_json(&home.container(id).join("state.json"), self)
     }
 
-    /// The state of the container `id`.
-    pub fn load(home: &Home, id: &str) -> Result<Self> {
-        Ok(read_json(&home.container(id).join("state.json"))?.unwrap_or_else(State::created))
+    /// The state of the container `id`; `None` before it has one: a `run` that has not come to its end.
+    pub fn load(home: &Home, id: &str) -> Result<Option<Self>> {
+        read_json(&home.container(id).join("state.json"))
     }
 }
 
 impl Record {
-    /// Makes the container's directory with this record in it, and claims its name.
-    ///
-    /// # Errors
-    /// Docker's text where the name is taken; nothing is left behind then.
-    pub fn create(&self, home: &Home) -> Result<()> {
-        let directory = home.container(&self.id);
-        let names = home.root.join("names");
-        make_private_dir(&directory.join("upper"))?;
-        make_private_dir(&directory.join("work"))?;
-        make_private_dir(&names)?;
-        // The tree's top is the container's `/`, which any of its users may enter.
-        std::fs::set_permissions(
-            directory.join("upper"),
-            std::os::unix::fs::PermissionsExt::from_mode(0o755),
-        )
-        .context("open the container's root to its users")?;
-        self.save(home)?;
-        match std::os::unix::fs::symlink(&self.id, names.join(&self.name)) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                let owner = id_of_name(home, &self.name).unwrap_or_default();
-                bail!(
-                    "Conflict. The container name \"/{}\" is already in use by container \"{owner}\". You have to remove (or \
-                     rename) that container to be able to reuse that name.",
-                    self.name
-                )
-            }
-            Err(error) => Err(error).with_context(|| format!("claim the name {}", self.name)),
-        }
-    }
-
     /// Writes the record.
     pub fn save(&self, home: &Home) -> Result<()> {
         write_json(&home.container(&self.id).join("config.json"), self)
@@ -185,10 +155,47 @@ impl Record {
     }
 }
 
+/// Makes the directory of the container `id`, which belongs to the image's root user.
+pub fn make_directory(home: &Home, id: &str) -> Result<()> {
+    let directory = home.container(id);
+    make_private_dir(&directory.join("work"))?;
+    // The tree's top is the container's `/`, which any of its users may enter.
+    std::fs::DirBuilder::new()
+        .mode(0o755)
+        .create(directory.join("upper"))
+        .with_context(|| format!("make {}", directory.join("upper").display()))
+}
+
+/// Gives the name `name` to the container `id`: a symbolic link, which only one can make.
+///
+/// # Errors
+/// Docker's text where the name is taken.
+pub fn claim_name(home: &Home, id: &str, name: &str) -> Result<()> {
+    let names = home.root.join("names");
+    let claim = || std::os::unix::fs::symlink(id, names.join(name));
+    let claimed = match claim() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            make_private_dir(&names)?;
+            claim()
+        }
+        other => other,
+    };
+    match claimed {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let owner = id_of_name(home, name).unwrap_or_default();
+            bail!(
+                "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or \
+                 rename) that container to be able to reuse that name."
+            )
+        }
+        other => other.with_context(|| format!("claim the name {name}")),
+    }
+}
+
 /// Takes the container's name away, so that it can be used again at once.
-pub fn free_name(home: &Home, record: &Record) {
-    if id_of_name(home, &record.name).as_deref() == Some(&record.id) {
-        let _ = std::fs::remove_file(home.root.join("names").join(&record.name));
+pub fn free_name(home: &Home, id: &str, name: &str) {
+    if id_of_name(home, name).as_deref() == Some(id) {
+        let _ = std::fs::remove_file(home.root.join("names").join(name));
     }
 }
 
@@ -274,4 +281,10 @@ fn start_time(pid: i32) -> Option<u64> {
     let state = fields.next()?;
     (state != "Z" && state != "X").then_some(())?;
     fields.nth(18)?.parse().ok()
+}
+
+/// The names of all containers.
+pub fn names(home: &Home) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(home.root.join("names")) else { return vec![] };
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
 }

@@ -1,0 +1,116 @@
+//! Seccomp: a filter in front of every system call.  seccomp(2), OCI config-linux.md "Seccomp"
+//!
+//! The kernel has more than 300 system calls and a program needs some dozens. A filter is a small program
+//! that the kernel runs at each call: it sees the call's number and its six arguments and says *allow*,
+//! *fail with this errno*, or *kill*. It cannot follow pointers, so it can judge `socket(AF_VSOCK, ..)`, but
+//! not the path of an `open`. A filter is inherited and can never be taken off.
+//!
+//! [`profile`] has Docker's default list as data; [`bpf`] turns any list into the kernel's instructions.
+//!
+//! Loading takes CAP_SYS_ADMIN unless no_new_privs is set. So the step stands before the capabilities are
+//! dropped, or, with no_new_privs, as the very last before execve(2).
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result};
+use oci_spec::runtime::{LinuxSeccomp, Spec};
+
+use crate::lesson::{Lesson, Shell};
+
+pub mod bpf;
+pub mod profile;
+mod table;
+
+pub use bpf::{Instruction, Program, compile};
+pub use profile::default_profile;
+pub use table::NATIVE;
+
+/// What can be done about system calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Puts a filter in front of all calls from here on.
+    Load(Program),
+}
+
+/// The filter of `spec`, compiled; nothing where it asks for none.
+///
+/// # Errors
+/// What the profile asks for and rmac cannot do, such as notifications.
+pub fn plan(spec: &Spec) -> Result<Vec<Step>> {
+    let linux = spec.linux().as_ref();
+    match linux.and_then(|linux| linux.seccomp().as_ref()) {
+        Some(profile) => plan_profile(profile),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The filter of `profile`, compiled for this machine.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_profile(profile: &LinuxSeccomp) -> Result<Vec<Step>> {
+    let program = compile(profile, NATIVE).context("compile the seccomp profile")?;
+    Ok(vec![Step::Load(program)])
+}
+
+impl Step {
+    /// The reason.
+    pub fn why(&self) -> Lesson {
+        Lesson {
+            why: "calls that a container has no use for, such as mount, keyctl, kexec_load or bpf, fail before they reach the kernel's code",
+            without: "a bug in any of the 300 calls is a way out of the container; most escapes of record began with one that this filter refuses",
+            man: "seccomp(2)",
+        }
+    }
+
+    /// The same as perl: the very same program, as hexadecimal digits.
+    pub fn shell(&self) -> Shell {
+        let Step::Load(program) = self;
+        let hex = program.instructions.iter().flat_map(|i| i.to_bytes()).fold(
+            String::new(),
+            |mut hex, byte| {
+                // Writing to a String cannot fail.
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            },
+        );
+        Shell::Perl(format!(
+            "my $filter = pack('H*', '{hex}'); sys seccomp => {}, {}, {:#x}, pack('S x6 P', {}, $filter);",
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            program.flags,
+            program.instructions.len(),
+        ))
+    }
+
+    /// Loads the filter for this thread, for good.
+    ///
+    /// # Errors
+    /// Names the missing capability where that is the cause.
+    pub fn take(&self) -> Result<()> {
+        let Step::Load(program) = self;
+        let filter: Vec<libc::sock_filter> =
+            program.instructions.iter().map(|i| i.to_kernel()).collect();
+        let loaded = crate::sys::seccomp::load(&filter, program.flags);
+        loaded.map_err(|error| match error.raw_os_error() {
+            Some(libc::EACCES) => anyhow::Error::from(error)
+                .context("load the seccomp filter: this takes CAP_SYS_ADMIN or no_new_privs"),
+            Some(libc::ENOSYS | libc::EINVAL) => anyhow::Error::from(error)
+                .context("load the seccomp filter: does the kernel have CONFIG_SECCOMP_FILTER?"),
+            _ => anyhow::Error::from(error).context("load the seccomp filter"),
+        })
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Step::Load(program) = self;
+        let len = program.instructions.len();
+        write!(
+            f,
+            "seccomp(SECCOMP_SET_MODE_FILTER, {:#x}, {{len={len}, filter=...}})",
+            program.flags
+        )
+    }
+}
