@@ -11,12 +11,24 @@
 //! * [`explain`]: the steps, told or written as a script
 //! * [`kernel`]: the kernel's concepts, one file each
 //! * [`net`]: networks, addresses, links
+//! * [`lab`]: a virtual LAN to try it all in
 //! * [`store`]: where everything lies
 //! * [`out`]: what is printed: tables, JSON, Go templates, ages and sizes
 //! * [`sys`]: the system calls that nix does not wrap
 
 pub mod explain;
+/// The flags, as clap types.
+pub mod cli {
+    pub mod lab;
+    pub mod network;
+}
+/// One verb a file: arguments in, text out.
+pub mod commands {
+    pub mod lab;
+    pub mod network;
+}
 pub mod kernel;
+pub mod lab;
 pub mod launch;
 pub mod lesson;
 pub mod net;

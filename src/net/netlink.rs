@@ -16,8 +16,9 @@ use anyhow::{Context, Result};
 use ipnet::Ipv4Net;
 use nix::errno::Errno;
 use rtnetlink::packet_route::link::{
-    self, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage,
+    self, InfoData, InfoKind, InfoPortKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
 };
+use rtnetlink::packet_route::route::RouteProtocol;
 use rtnetlink::{
     Handle, LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
@@ -141,6 +142,8 @@ impl Wires {
         let message = RouteMessageBuilder::<Ipv4Addr>::new()
             .gateway(via)
             .output_interface(self.index(name)?)
+            // As ip-route(8) has it: a route made by hand.
+            .protocol(RouteProtocol::Boot)
             .build();
         let request = self.inside.route().add(message).execute();
         self.wait(
@@ -317,14 +320,19 @@ fn read(message: &LinkMessage) -> Link {
         controller: None,
         mtu: None,
     };
+    let vrf = LinkInfo::PortKind(InfoPortKind::Vrf);
+    let mut is_vrf = false;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Controller(index) => link.controller = Some(*index),
+            LinkAttribute::LinkInfo(infos) => is_vrf |= infos.contains(&vrf),
             LinkAttribute::Mtu(mtu) => link.mtu = Some(*mtu),
             _ => {}
         }
     }
+    // A VRF routes, it does not take its ports' frames.
+    link.controller = link.controller.filter(|_| !is_vrf);
     link
 }
 

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
+use super::claim::is_claimed;
 use super::{Home, new_id, write_whole};
 use crate::net::endpoint::{Endpoint, Mac};
 use crate::net::ipam::{self, Refusal};
@@ -134,11 +135,9 @@ pub fn reclaim(home: &Home, network_id: &str) -> Result<usize> {
     let Some(_lock) = lock(home, network_id)? else {
         return Ok(0);
     };
-    // A lease in release still has its link; whoever releases it is at it, unless killed: then the
-    // runtime directory is gone or, after a reboot, was never there.
+    // Of a container that is on its way out the directory may be gone before the link is.
     keep(home, network_id, |line| {
-        home.container(line.container).exists()
-            || (line.state == FREE && home.running(line.container).exists())
+        home.container(line.container).exists() || is_claimed(home, line.container)
     })
 }
 

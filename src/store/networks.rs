@@ -9,13 +9,25 @@
 //! symlink(2) makes the name or fails with EEXIST, so one name is one network, however many commands
 //! run at once.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
 
 use super::{Home, make_private_dir, read_json, write_json};
 use crate::net::network::Network;
+
+/// Locks all networks against another [`add`], for as long as the result lives.
+pub fn lock(home: &Home) -> Result<Flock<File>> {
+    let path = home.networks();
+    make_private_dir(&path)?;
+    let directory = File::open(&path).with_context(|| format!("open {}", path.display()))?;
+    Flock::lock(directory, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| errno)
+        .with_context(|| format!("lock {}", path.display()))
+}
 
 /// Keeps a new network.
 pub fn add(home: &Home, network: &Network) -> Result<()> {
@@ -126,38 +138,18 @@ fn is_hexadecimal(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// "Not found", with the name that was probably meant.
+/// "Not found", with the name that was probably meant: one that is spelt alike, or the only one.
 fn not_found(home: &Home, reference: &str) -> anyhow::Error {
-    let names: Vec<String> = declared(home)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|network| network.name)
-        .collect();
-    let nearest = names
-        .iter()
-        .map(|name| (distance(reference, name), name))
-        .filter(|(distance, name)| names.len() == 1 || *distance <= name.len() / 2)
-        .min();
-    match nearest {
-        Some((_, name)) => anyhow::anyhow!("network {reference} not found; did you mean {name}?"),
+    let declared = declared(home).unwrap_or_default();
+    let names = || declared.iter().map(|network| network.name.as_str());
+    let meant = match declared.as_slice() {
+        [only] => Some(only.name.as_str()),
+        _ => crate::out::did_you_mean(reference, names()),
+    };
+    match meant {
+        Some(name) => anyhow::anyhow!("network {reference} not found (did you mean {name}?)"),
         None => anyhow::anyhow!("network {reference} not found"),
     }
-}
-
-/// How many letters must be added, taken away or changed to get from `a` to `b` (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(left != *right);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// A key by which numbers in names are ordered as numbers.
