@@ -127,12 +127,17 @@ fn pure_files_do_not_touch_the_machine() {
         "fs_err",
         "clap::",
     ];
+    // Constants, which are data.
+    const DATA: &str = "nix::mount::MsFlags";
     let mut found = Vec::new();
     for file in sources()
         .iter()
         .filter(|file| PURE.contains(&file.name.as_str()))
     {
-        found.extend(file.lines_with(|line| EFFECTS.iter().any(|effect| line.contains(effect))));
+        found.extend(file.lines_with(|line| {
+            let line = line.replace(DATA, "");
+            EFFECTS.iter().any(|effect| line.contains(effect))
+        }));
     }
     law(
         "plan.rs, spec.rs, net/ipam.rs and net/network.rs are pure: no kernel, no files, no clap",
