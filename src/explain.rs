@@ -30,7 +30,12 @@ pub fn tell(style: Style, number: usize, side: Side, step: &Step, time: Duration
     };
     let lesson = step.why();
     let microseconds = time.as_nanos() as f64 / 1000.0;
-    let line = || format!("{number:3}  {who:<9}  {:<12}  {step}  [{microseconds:.0} us]\n", step.concept());
+    let line = || {
+        format!(
+            "{number:3}  {who:<9}  {:<12}  {step}  [{microseconds:.0} us]\n",
+            step.concept()
+        )
+    };
     match style {
         Style::Brief => line(),
         Style::Full => format!(

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
 };
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
@@ -92,9 +93,21 @@ pub enum Telling {
 ///
 /// # Errors
 /// Names the step that failed. All that was made is taken back then.
-pub fn launch(plan: &Plan, stdio: Option<Stdio>, telling: Telling, listener: &mut dyn Listener) -> Result<Running, Failure> {
-    let mut place = Place { stdio, ..Place::default() };
-    let mut taken = Taken { plan, host: 0, wired: 0 };
+pub fn launch(
+    plan: &Plan,
+    stdio: Option<Stdio>,
+    telling: Telling,
+    listener: &mut dyn Listener,
+) -> Result<Running, Failure> {
+    let mut place = Place {
+        stdio,
+        ..Place::default()
+    };
+    let mut taken = Taken {
+        plan,
+        host: 0,
+        wired: 0,
+    };
     let outcome = attempt(plan, &mut place, &mut taken, telling, listener);
     outcome.inspect_err(|_| taken.undo(&mut place))
 }
@@ -103,7 +116,10 @@ pub fn launch(plan: &Plan, stdio: Option<Stdio>, telling: Telling, listener: &mu
 pub fn undo(plan: &Plan, netns: Option<&OwnedFd>) -> Result<()> {
     let mut place = Place::default();
     let mut first = Ok(());
-    let links = plan.wire.iter().any(|step| matches!(step, Step::Link(crate::net::link::Step::MakeMacvlan(_))));
+    let links = plan
+        .wire
+        .iter()
+        .any(|step| matches!(step, Step::Link(crate::net::link::Step::MakeMacvlan(_))));
     if let Some(netns) = netns.filter(|_| links) {
         place.wires = Some(Wires::open(netns.as_fd())?);
         for step in plan.wire.iter().rev() {
@@ -125,7 +141,11 @@ struct Taken<'a> {
 
 impl Taken<'_> {
     fn undo(&self, place: &mut Place) {
-        for step in self.plan.wire[..self.wired].iter().rev().chain(self.plan.host[..self.host].iter().rev()) {
+        for step in self.plan.wire[..self.wired]
+            .iter()
+            .rev()
+            .chain(self.plan.host[..self.host].iter().rev())
+        {
             // The first failure is what is told; a second one on the way back would hide it.
             let _ = step.undo(place);
         }
@@ -149,8 +169,13 @@ fn attempt(
     };
     let cgroup = plan.cgroup.as_deref().map(std::fs::File::open).transpose();
     let cgroup = cgroup.context("open the container's cgroup")?;
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-        .context("make the socket between host and child")?;
+    let (ours, theirs) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .context("make the socket between host and child")?;
     let before = Instant::now();
     let cloned = sys::clone3(flags.bits() as u64, cgroup.as_ref().map(AsFd::as_fd));
     let (pid, pidfd) = match cloned.context(format!("{}", plan.clone))? {
@@ -162,12 +187,21 @@ fn attempt(
     };
     drop(theirs);
     listener.took(Side::Host, &plan.clone, before.elapsed());
-    let netns = if plan.wire.is_empty() { None } else { netns::of_process(pid).ok() };
+    let netns = if plan.wire.is_empty() {
+        None
+    } else {
+        netns::of_process(pid).ok()
+    };
     let wired = wire(plan, place, taken, netns.as_ref(), listener);
     // On Linux a socket that closes without "go" ends the child, so it needs no killing here.
     let started = wired.and_then(|()| converse(plan, &ours, listener));
     match started {
-        Ok(master) => Ok(Running { pid, pidfd, master, netns }),
+        Ok(master) => Ok(Running {
+            pid,
+            pidfd,
+            master,
+            netns,
+        }),
         Err(failure) => {
             let _ = sys::pidfd_send_signal(pidfd.as_fd(), nix::libc::SIGKILL);
             let _ = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED);
@@ -176,7 +210,12 @@ fn attempt(
     }
 }
 
-fn take(step: &Step, place: &mut Place, side: Side, listener: &mut dyn Listener) -> Result<(), Failure> {
+fn take(
+    step: &Step,
+    place: &mut Place,
+    side: Side,
+    listener: &mut dyn Listener,
+) -> Result<(), Failure> {
     let before = Instant::now();
     step.take(place).map_err(|error| failure(step, error))?;
     listener.took(side, step, before.elapsed());
@@ -208,7 +247,11 @@ const FAILED: u8 = b'f';
 const LONGEST: usize = 4096;
 
 /// Lets the child go on, and hears what it has to say until it has become the program.
-fn converse(plan: &Plan, socket: &OwnedFd, listener: &mut dyn Listener) -> Result<Option<OwnedFd>, Failure> {
+fn converse(
+    plan: &Plan,
+    socket: &OwnedFd,
+    listener: &mut dyn Listener,
+) -> Result<Option<OwnedFd>, Failure> {
     let go = nix::sys::socket::send(socket.as_raw_fd(), b"g", MsgFlags::MSG_NOSIGNAL);
     let mut master = None;
     let mut steps = plan.child();
@@ -226,14 +269,20 @@ fn converse(plan: &Plan, socket: &OwnedFd, listener: &mut dyn Listener) -> Resul
                 }
             }
             Some((&FAILED, [code, text @ ..])) => {
-                failed = Some(Failure { code: *code, error: anyhow!("{}", String::from_utf8_lossy(text)) });
+                failed = Some(Failure {
+                    code: *code,
+                    error: anyhow!("{}", String::from_utf8_lossy(text)),
+                });
             }
             Some(_) => return Err(anyhow!("the child said something unknown").into()),
         }
     }
     match (failed, go) {
         (Some(failure), _) => Err(failure),
-        (None, Err(errno)) => Err(anyhow!("the container's first process died before it was told to go on: {errno}").into()),
+        (None, Err(errno)) => Err(anyhow!(
+            "the container's first process died before it was told to go on: {errno}"
+        )
+        .into()),
         (None, Ok(_)) => Ok(master),
     }
 }
@@ -242,12 +291,21 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd
     let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
     let mut parts = [std::io::IoSliceMut::new(buffer)];
     loop {
-        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+        match recvmsg::<()>(
+            socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        ) {
             Ok(message) => {
-                let fds = message.cmsgs().into_iter().flatten().find_map(|control| match control {
-                    ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
-                    _ => None,
-                });
+                let fds = message
+                    .cmsgs()
+                    .into_iter()
+                    .flatten()
+                    .find_map(|control| match control {
+                        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+                        _ => None,
+                    });
                 return Ok((message.bytes, fds.map(sys::inherited_fd).transpose()?));
             }
             Err(Errno::EINTR) => (),
@@ -279,13 +337,24 @@ impl Drop for ExitOnDrop {
     }
 }
 
-fn take_all(plan: &Plan, place: &mut Place, socket: &OwnedFd, telling: Telling) -> Result<(), Failure> {
+fn take_all(
+    plan: &Plan,
+    place: &mut Place,
+    socket: &OwnedFd,
+    telling: Telling,
+) -> Result<(), Failure> {
     for step in &plan.prepare {
         take_one(step, place, socket, telling)?;
         if let Some(master) = place.master.take() {
             let fds = [master.as_raw_fd()];
-            sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&[TERMINAL])], &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), None)
-                .context("hand the terminal over")?;
+            sendmsg::<()>(
+                socket.as_raw_fd(),
+                &[IoSlice::new(&[TERMINAL])],
+                &[ControlMessage::ScmRights(&fds)],
+                MsgFlags::empty(),
+                None,
+            )
+            .context("hand the terminal over")?;
         }
     }
     wait_for_go(socket)?;
@@ -295,10 +364,18 @@ fn take_all(plan: &Plan, place: &mut Place, socket: &OwnedFd, telling: Telling) 
     Ok(())
 }
 
-fn take_one(step: &Step, place: &mut Place, socket: &OwnedFd, telling: Telling) -> Result<(), Failure> {
+fn take_one(
+    step: &Step,
+    place: &mut Place,
+    socket: &OwnedFd,
+    telling: Telling,
+) -> Result<(), Failure> {
     let before = Instant::now();
     // What replaces this process is told before it happens; a failure follows all the same.
-    let last = matches!(step, Step::Program(crate::kernel::program::Step::Execute { .. }));
+    let last = matches!(
+        step,
+        Step::Program(crate::kernel::program::Step::Execute { .. })
+    );
     let tell = |time: Duration| -> Result<()> {
         if telling == Telling::Steps {
             let mut message = vec![TOOK];
@@ -331,7 +408,10 @@ fn wait_for_go(socket: &OwnedFd) -> Result<()> {
 /// words alone; anything else names the concept first.
 fn failure(step: &Step, error: anyhow::Error) -> Failure {
     if let Some(no_program) = error.downcast_ref::<NoProgram>() {
-        return Failure { code: no_program.exit_code(), error };
+        return Failure {
+            code: no_program.exit_code(),
+            error,
+        };
     }
     let error = match error.downcast_ref::<crate::net::netlink::Refused>() {
         Some(_) => error,

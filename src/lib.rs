@@ -7,6 +7,8 @@
 //! * [`plan`]: from the description to the list of steps: THE ORDER
 //! * [`step`]: one step, whatever concept it belongs to
 //! * [`launch`]: takes the steps, on both sides of the clone
+//! * [`supervise`]: what stays with a container, and what its callers say to it
+//! * [`explain`]: the steps, told or written as a script
 //! * [`kernel`]: the kernel's concepts, one file each
 //! * [`net`]: networks, addresses, links
 //! * [`lab`]: a virtual LAN to try it all in
@@ -14,6 +16,7 @@
 //! * [`out`]: what is printed: tables, JSON, Go templates, ages and sizes
 //! * [`sys`]: the system calls that nix does not wrap
 
+pub mod explain;
 /// The flags, as clap types.
 pub mod cli {
     pub mod lab;
@@ -34,4 +37,5 @@ pub mod plan;
 pub mod spec;
 pub mod step;
 pub mod store;
+pub mod supervise;
 pub mod sys;

@@ -21,7 +21,8 @@ use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use crate::kernel::cgroups::Layout;
 use crate::kernel::program::First;
 use crate::kernel::{
-    capabilities, cgroups, devices, identity, limits, mounts, namespaces, program, rootfs, seccomp, signals, terminal, user,
+    capabilities, cgroups, devices, identity, limits, mounts, namespaces, program, rootfs, seccomp,
+    signals, terminal, user,
 };
 use crate::net::endpoint::Endpoint;
 use crate::net::link;
@@ -48,7 +49,12 @@ impl Plan {
     /// All steps in the order in which they are told.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         let clone = std::iter::once(&self.clone);
-        self.host.iter().chain(clone).chain(&self.wire).chain(&self.prepare).chain(&self.enter)
+        self.host
+            .iter()
+            .chain(clone)
+            .chain(&self.wire)
+            .chain(&self.prepare)
+            .chain(&self.enter)
     }
 
     /// The child's steps.
@@ -85,23 +91,36 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
     let spec = inputs.spec;
     let process = spec.process().as_ref().context("the spec has no process")?;
     let path = cgroups_path(spec)?;
-    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let resources = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().as_ref());
     let (clone, unshare) = namespaces::plan(spec);
 
-    let mut host: Vec<Step> = cgroups::plan_host(inputs.layout, path, resources)?.into_iter().map(Step::Cgroup).collect();
+    let mut host: Vec<Step> = cgroups::plan_host(inputs.layout, path, resources)?
+        .into_iter()
+        .map(Step::Cgroup)
+        .collect();
     host.extend(files(inputs).into_iter().map(Step::Identity));
 
     let own_network = namespaces::has(spec, LinuxNamespaceType::Network);
-    let wire = if own_network { link::plan(inputs.endpoints) } else { vec![] };
+    let wire = if own_network {
+        link::plan(inputs.endpoints)
+    } else {
+        vec![]
+    };
 
-    let mut prepare: Vec<Step> = cgroups::plan_child(inputs.layout, path, resources).into_iter().map(Step::Cgroup).collect();
+    let mut prepare: Vec<Step> = cgroups::plan_child(inputs.layout, path, resources)?
+        .into_iter()
+        .map(Step::Cgroup)
+        .collect();
     prepare.extend(unshare.into_iter().map(Step::Namespace));
     prepare.extend(tree(inputs)?);
 
     Ok(Plan {
         host,
         clone: Step::Namespace(clone),
-        cgroup: cgroups::v2_dir(inputs.layout, path),
+        cgroup: born_into(inputs.layout, path),
         wire: wire.into_iter().map(Step::Link).collect(),
         prepare,
         enter: enter(spec, process, inputs.first)?,
@@ -111,15 +130,21 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
 /// The plan of one more process in the running container whose first process is `pid`: `exec`.
 pub fn plan_exec(spec: &Spec, process: &Process, layout: &Layout, pid: i32) -> Result<Plan> {
     let path = cgroups_path(spec)?;
-    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let resources = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().as_ref());
     let [join_pids, clone, join] = namespaces::plan_join(spec, pid);
-    let mut prepare: Vec<Step> = cgroups::plan_child(layout, path, resources).into_iter().map(Step::Cgroup).collect();
+    let mut prepare: Vec<Step> = cgroups::plan_child(layout, path, resources)?
+        .into_iter()
+        .map(Step::Cgroup)
+        .collect();
     prepare.push(Step::Namespace(join));
     prepare.extend(terminal::plan_pty(process).map(Step::Terminal));
     Ok(Plan {
         host: vec![Step::Namespace(join_pids)],
         clone: Step::Namespace(clone),
-        cgroup: cgroups::v2_dir(layout, path),
+        cgroup: born_into(layout, path),
         wire: vec![],
         prepare,
         enter: enter(spec, process, First::Other)?,
@@ -133,10 +158,21 @@ pub fn cgroups_path(spec: &Spec) -> Result<&Path> {
     path.context("the spec has no cgroupsPath")
 }
 
+/// The directory of the cgroup that the clone makes its child in: with v2 only.
+fn born_into(layout: &Layout, path: &Path) -> Option<PathBuf> {
+    match layout {
+        Layout::V2(tree) => Some(tree.mount.join(path.strip_prefix("/").unwrap_or(path))),
+        Layout::V1(_) => None,
+    }
+}
+
 /// The files that are bound over the image's `/etc`.
 fn files(inputs: &Inputs<'_>) -> Vec<identity::Step> {
     let hostname = inputs.spec.hostname().clone().unwrap_or_default();
-    let file = |name: &str, text: String| identity::Step::File { path: inputs.directory.join(name), text };
+    let file = |name: &str, text: String| identity::Step::File {
+        path: inputs.directory.join(name),
+        text,
+    };
     vec![
         file("hostname", format!("{hostname}\n")),
         file("hosts", inputs.hosts.to_owned()),
@@ -154,13 +190,24 @@ fn tree(inputs: &Inputs<'_>) -> Result<Vec<Step>> {
         at: inputs.attach_at.to_owned(),
     };
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    let mut steps = vec![Step::Rootfs(rootfs::Step::Private(private)), Step::Rootfs(overlay)];
-    steps.extend(mounts::plan(spec, inputs.layout)?.into_iter().map(Step::Mount));
+    let mut steps = vec![
+        Step::Rootfs(rootfs::Step::Private(private)),
+        Step::Rootfs(overlay),
+    ];
+    steps.extend(
+        mounts::plan(spec, inputs.layout)?
+            .into_iter()
+            .map(Step::Mount),
+    );
     steps.extend(devices::plan(spec)?.into_iter().map(Step::Device));
     let process = spec.process().as_ref().context("the spec has no process")?;
     steps.extend(terminal::plan(process).into_iter().map(Step::Terminal));
     steps.extend(mounts::plan_masks(spec).into_iter().map(Step::Mount));
-    if spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)) {
+    if spec
+        .root()
+        .as_ref()
+        .is_some_and(|root| root.readonly() == Some(true))
+    {
         steps.push(Step::Rootfs(rootfs::Step::ReadOnly));
     }
     steps.extend(identity::plan(spec).into_iter().map(Step::Identity));
@@ -173,8 +220,10 @@ fn tree(inputs: &Inputs<'_>) -> Result<Vec<Step>> {
 /// has least to allow.
 fn enter(spec: &Spec, process: &Process, first: First) -> Result<Vec<Step>> {
     let (directory, last) = program::plan(process, first);
-    let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    let filter: Vec<Step> = seccomp::plan(filter)?.into_iter().map(Step::Seccomp).collect();
+    let filter: Vec<Step> = seccomp::plan(spec)?
+        .into_iter()
+        .map(Step::Seccomp)
+        .collect();
     let no_new_privileges = process.no_new_privileges() == Some(true);
 
     let mut steps = vec![Step::Terminal(terminal::Step::Session)];
@@ -184,10 +233,16 @@ fn enter(spec: &Spec, process: &Process, first: First) -> Result<Vec<Step>> {
     if !no_new_privileges {
         steps.extend(filter.iter().cloned());
     }
-    let sets = capabilities::plan(process).into_iter().map(Step::Capability);
+    let sets = capabilities::plan(process)
+        .into_iter()
+        .map(Step::Capability);
     let become_user = user::plan(process).into_iter().map(Step::User);
-    let (before, after): (Vec<_>, Vec<_>) =
-        sets.partition(|step| matches!(step, Step::Capability(capabilities::Step::Bounding(_) | capabilities::Step::Keep)));
+    let (before, after): (Vec<_>, Vec<_>) = sets.partition(|step| {
+        matches!(
+            step,
+            Step::Capability(capabilities::Step::Bounding(_) | capabilities::Step::Keep)
+        )
+    });
     steps.extend(before);
     steps.extend(become_user);
     steps.extend(after);

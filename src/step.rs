@@ -12,7 +12,8 @@ use anyhow::{Context, Result};
 use crate::kernel::rootfs::Root;
 use crate::kernel::terminal::{Pty, Stdio};
 use crate::kernel::{
-    capabilities, cgroups, devices, identity, limits, mounts, namespaces, program, rootfs, seccomp, signals, terminal, user,
+    capabilities, cgroups, devices, identity, limits, mounts, namespaces, program, rootfs, seccomp,
+    signals, terminal, user,
 };
 use crate::lesson::{Lesson, Shell};
 use crate::net::link;
@@ -169,7 +170,9 @@ impl Place {
     fn dev(&mut self) -> Result<&OwnedFd> {
         let dev = match self.dev.take() {
             Some(dev) => dev,
-            None => tree(&self.root)?.find(Path::new("/dev")).context("open /dev")?,
+            None => tree(&self.root)?
+                .find(Path::new("/dev"))
+                .context("open /dev")?,
         };
         Ok(self.dev.insert(dev))
     }
@@ -184,14 +187,20 @@ impl Place {
                 Ok(())
             }
             terminal::Step::Pty { size } => {
-                let root = nix::fcntl::open("/", nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())
-                    .context("open the container's root")?;
+                let root = nix::fcntl::open(
+                    "/",
+                    nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC,
+                    nix::sys::stat::Mode::empty(),
+                )
+                .context("open the container's root")?;
                 let Pty { master, slave } = terminal::open_pty(&Root::new(root), *size)?;
                 self.master = Some(master);
                 self.stdio = Some(Stdio::Terminal(slave));
                 Ok(())
             }
-            terminal::Step::Session => step.take_session(self.stdio.as_ref().context("no input and output to take")?),
+            terminal::Step::Session => {
+                step.take_session(self.stdio.as_ref().context("no input and output to take")?)
+            }
         }
     }
 }

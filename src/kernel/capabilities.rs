@@ -118,7 +118,11 @@ pub fn plan(process: &Process) -> Vec<Step> {
         let of = |set: &Option<Capabilities>| set.clone().unwrap_or_default();
         steps.push(Step::Bounding(of(sets.bounding())));
         // A name is resolved in the container only; for root this changes nothing.
-        let named = process.user().username().as_deref().is_some_and(|name| !name.is_empty());
+        let named = process
+            .user()
+            .username()
+            .as_deref()
+            .is_some_and(|name| !name.is_empty());
         if process.user().uid() != 0 || named {
             steps.push(Step::Keep);
         }

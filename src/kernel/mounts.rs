@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MsFlags, mount};
-use oci_spec::runtime::{Mount, Spec};
+use oci_spec::runtime::{LinuxResources, Mount, Spec};
 
+use super::cgroups::{Layout, v1};
 use super::rootfs::{Root, is_directory, path_of};
 use crate::lesson::{Lesson, Shell};
 use crate::sys;
@@ -62,10 +63,62 @@ pub enum Scope {
     Recursive,
 }
 
-/// The mounts of `spec` in its order.
-pub fn plan(spec: &Spec) -> Result<Vec<Step>> {
-    let mounts = spec.mounts().as_deref().unwrap_or_default();
-    mounts.iter().map(step_of).collect()
+/// The mounts of `spec` in its order. The cgroup file system is one mount or several, as `layout` has it.
+pub fn plan(spec: &Spec, layout: &Layout) -> Result<Vec<Step>> {
+    let mut steps = vec![];
+    let resources = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().as_ref());
+    for mount in spec.mounts().as_deref().unwrap_or_default() {
+        match step_of(mount)? {
+            Step::Filesystem {
+                kind,
+                target,
+                flags,
+                ..
+            } if kind == "cgroup" => steps.extend(cgroup(layout, resources, &target, flags)),
+            step => steps.push(step),
+        }
+    }
+    Ok(steps)
+}
+
+/// v2 is one tree; v1 is a tree for each controller, gathered on a small tmpfs.
+fn cgroup(
+    layout: &Layout,
+    resources: Option<&LinuxResources>,
+    target: &Path,
+    flags: MsFlags,
+) -> Vec<Step> {
+    let step = |kind: &str, target: PathBuf, flags, data: String| Step::Filesystem {
+        kind: kind.into(),
+        source: kind.into(),
+        target,
+        flags,
+        data,
+    };
+    let Layout::V1(trees) = layout else {
+        return vec![step("cgroup2", target.to_owned(), flags, String::new())];
+    };
+    let writable = flags - MsFlags::MS_RDONLY;
+    let mut steps = vec![step(
+        "tmpfs",
+        target.to_owned(),
+        writable,
+        "mode=755".into(),
+    )];
+    // Only those that the container's processes are in: the others would show the host's groups.
+    for (mount, controllers) in v1::joined(trees, resources) {
+        let name = mount.file_name().unwrap_or_default();
+        steps.push(step(
+            "cgroup",
+            target.join(name),
+            flags,
+            controllers.join(","),
+        ));
+    }
+    steps
 }
 
 /// What hides the kernel's secrets and switches: after the mounts, before the pivot.

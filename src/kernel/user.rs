@@ -165,7 +165,9 @@ impl Step {
     /// The same as perl.
     pub fn shell(&self) -> Shell {
         let (uid, gid, groups) = match self {
-            Step::LogIn { wanted } => return Shell::Perl(format!("login('{}');", wanted.replace('\'', ""))),
+            Step::LogIn { wanted } => {
+                return Shell::Perl(format!("login('{}');", wanted.replace('\'', "")));
+            }
             Step::Become { uid, gid, groups } => (uid, gid, groups),
         };
         let packed = if groups.is_empty() {
@@ -190,8 +192,13 @@ impl Step {
     pub fn take(&self) -> Result<Option<String>> {
         match self {
             Step::LogIn { wanted } => {
-                let root = openat(AT_FDCWD, "/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-                    .context("open the container's root")?;
+                let root = openat(
+                    AT_FDCWD,
+                    "/",
+                    OFlag::O_PATH | OFlag::O_CLOEXEC,
+                    Mode::empty(),
+                )
+                .context("open the container's root")?;
                 let user = resolve(wanted, &root)?;
                 own_stdio(user.uid)?;
                 become_user(user.uid, user.gid, &user.groups)?;
@@ -208,12 +215,17 @@ fn own_stdio(uid: u32) -> Result<()> {
     if uid == 0 {
         return Ok(());
     }
-    for fd in [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()] {
+    for fd in [
+        std::io::stdin().as_fd(),
+        std::io::stdout().as_fd(),
+        std::io::stderr().as_fd(),
+    ] {
         let status = fstat(fd).context("fstat")?;
         let kind = status.st_mode & nix::libc::S_IFMT;
         let terminal = nix::unistd::isatty(fd).unwrap_or(false);
         if kind == nix::libc::S_IFIFO || terminal {
-            nix::unistd::fchown(fd, Some(Uid::from_raw(uid)), None).context("fchown the program's output")?;
+            nix::unistd::fchown(fd, Some(Uid::from_raw(uid)), None)
+                .context("fchown the program's output")?;
         }
     }
     Ok(())
@@ -229,8 +241,12 @@ fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (uid, gid, groups) = match self {
-            Step::LogIn { wanted } if wanted.is_empty() => return write!(f, "setgroups(..), setgid(0), setuid(0)"),
-            Step::LogIn { wanted } => return write!(f, "setgroups(..), setgid(..), setuid(the user {wanted:?})"),
+            Step::LogIn { wanted } if wanted.is_empty() => {
+                return write!(f, "setgroups(..), setgid(0), setuid(0)");
+            }
+            Step::LogIn { wanted } => {
+                return write!(f, "setgroups(..), setgid(..), setuid(the user {wanted:?})");
+            }
             Step::Become { uid, gid, groups } => (uid, gid, groups),
         };
         let (count, groups) = (groups.len(), list(groups));

@@ -285,6 +285,10 @@ fn start_time(pid: i32) -> Option<u64> {
 
 /// The names of all containers.
 pub fn names(home: &Home) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(home.root.join("names")) else { return vec![] };
-    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    let Ok(entries) = std::fs::read_dir(home.root.join("names")) else {
+        return vec![];
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect()
 }

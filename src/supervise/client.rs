@@ -70,7 +70,9 @@ pub fn parse_detach_keys(text: &str) -> Result<Vec<u8>> {
 pub fn terminal_size() -> Option<(u16, u16)> {
     let stdout = std::io::stdout();
     let stdin = std::io::stdin();
-    [stdout.as_fd(), stdin.as_fd()].into_iter().find_map(|fd| sys::window_size(fd).ok())
+    [stdout.as_fd(), stdin.as_fd()]
+        .into_iter()
+        .find_map(|fd| sys::window_size(fd).ok())
 }
 
 /// Waits until the monitor has started the program, printing what it tells meanwhile.
@@ -90,21 +92,41 @@ pub fn wait_for_start(socket: &OwnedFd) -> Result<Result<i32, End>> {
 /// none is lost.
 pub fn catch_signals(options: &Options) -> Result<SignalFd> {
     let mut caught = SigSet::empty();
-    let mut wanted = vec![Signal::SIGWINCH, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT];
+    let mut wanted = vec![
+        Signal::SIGWINCH,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+    ];
     if options.proxy_signals && !options.tty {
-        wanted.extend([Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGCONT, Signal::SIGALRM]);
+        wanted.extend([
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGCONT,
+            Signal::SIGALRM,
+        ]);
     }
     wanted.into_iter().for_each(|signal| caught.add(signal));
     caught.thread_block().context("block signals")?;
-    SignalFd::with_flags(&caught, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("signalfd")
+    SignalFd::with_flags(&caught, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .context("signalfd")
 }
 
 /// Carries between our streams and the program until it ends or the user leaves. `pid` is the
 /// program's, for signals that are handed on.
 pub fn attach(socket: &OwnedFd, signals: &SignalFd, pid: i32, options: &Options) -> Result<End> {
     let raw = options.tty && options.input && std::io::stdin().is_terminal();
-    let _restored = if raw { Some(RawTerminal::enter()?) } else { None };
-    let pidfd = if options.proxy_signals && !options.tty { sys::pidfd_open(nix::unistd::Pid::from_raw(pid)).ok() } else { None };
+    let _restored = if raw {
+        Some(RawTerminal::enter()?)
+    } else {
+        None
+    };
+    let pidfd = if options.proxy_signals && !options.tty {
+        sys::pidfd_open(nix::unistd::Pid::from_raw(pid)).ok()
+    } else {
+        None
+    };
     if options.tty
         && let Some((rows, columns)) = terminal_size()
     {
@@ -112,9 +134,15 @@ pub fn attach(socket: &OwnedFd, signals: &SignalFd, pid: i32, options: &Options)
     }
     let stdin = std::io::stdin();
     let mut input = options.input;
-    let mut keys = Detector { keys: options.detach_keys.clone(), matched: 0 };
+    let mut keys = Detector {
+        keys: options.detach_keys.clone(),
+        matched: 0,
+    };
     loop {
-        let mut fds = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![
+            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
         if input {
             fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
         }
@@ -189,8 +217,15 @@ fn show(stream: &mut dyn Write, data: &[u8]) {
     let _ = stream.write_all(data).and_then(|()| stream.flush());
 }
 
-fn take_signal(signals: &SignalFd, socket: &OwnedFd, pidfd: Option<&OwnedFd>, options: &Options) -> Result<Option<End>> {
-    let Some(info) = signals.read_signal().context("read a signal")? else { return Ok(None) };
+fn take_signal(
+    signals: &SignalFd,
+    socket: &OwnedFd,
+    pidfd: Option<&OwnedFd>,
+    options: &Options,
+) -> Result<Option<End>> {
+    let Some(info) = signals.read_signal().context("read a signal")? else {
+        return Ok(None);
+    };
     let number = info.ssi_signo as i32;
     if number == Signal::SIGWINCH as i32 {
         if options.tty
@@ -266,7 +301,10 @@ mod tests {
 
     #[test]
     fn detach_keys_are_found_across_reads_and_held_back_keys_are_passed_on() {
-        let mut keys = Detector { keys: DETACH_KEYS.to_vec(), matched: 0 };
+        let mut keys = Detector {
+            keys: DETACH_KEYS.to_vec(),
+            matched: 0,
+        };
         assert_eq!(keys.filter(b"ls\n"), (b"ls\n".to_vec(), false));
         assert_eq!(keys.filter(&[0x10]), (vec![], false));
         assert_eq!(keys.filter(b"x"), (vec![0x10, b'x'], false));

@@ -20,10 +20,21 @@ use crate::sys;
 
 /// Starts `process` in the container that `spec` describes and whose first process is `pid`. Returns the
 /// socket on which its monitor will say how that went.
-pub fn exec(spec: &Spec, process: &Process, pid: i32, input: Input, attach: super::start::Attach) -> Result<OwnedFd> {
+pub fn exec(
+    spec: &Spec,
+    process: &Process,
+    pid: i32,
+    input: Input,
+    attach: super::start::Attach,
+) -> Result<OwnedFd> {
     let plan = plan::plan_exec(spec, process, &Layout::detect()?, pid)?;
-    let (ours, caller) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-        .context("make the socket to the monitor")?;
+    let (ours, caller) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .context("make the socket to the monitor")?;
     if attach == super::start::Attach::Yes {
         say(&ours, &Message::Attach).context("attach")?;
     }
@@ -31,7 +42,12 @@ pub fn exec(spec: &Spec, process: &Process, pid: i32, input: Input, attach: supe
         Some(_) => Ok(ours),
         None => {
             drop(ours);
-            monitor::end(&keep(&plan, process.terminal() == Some(true), input, caller))
+            monitor::end(&keep(
+                &plan,
+                process.terminal() == Some(true),
+                input,
+                caller,
+            ))
         }
     }
 }

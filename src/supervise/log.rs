@@ -46,12 +46,20 @@ pub struct Log {
 impl Log {
     /// The log at `path`, which goes on where it ends.
     pub fn new(path: PathBuf) -> Self {
-        Log { path: Some(path), file: None, partial: [vec![], vec![]] }
+        Log {
+            path: Some(path),
+            file: None,
+            partial: [vec![], vec![]],
+        }
     }
 
     /// No log: what is added is lost.
     pub fn none() -> Self {
-        Log { path: None, file: None, partial: [vec![], vec![]] }
+        Log {
+            path: None,
+            file: None,
+            partial: [vec![], vec![]],
+        }
     }
 
     /// Adds what was read from `stream`. Text without a line end waits for it. A log that cannot be
@@ -109,7 +117,11 @@ pub struct Reader {
 impl Reader {
     /// Reads the log at `path` from its beginning; a program that wrote nothing has no file yet.
     pub fn new(path: &Path) -> Self {
-        Reader { file: None, path: path.to_owned(), partial: String::new() }
+        Reader {
+            file: None,
+            path: path.to_owned(),
+            partial: String::new(),
+        }
     }
 
     /// The next entry; `None` at the present end.
@@ -119,14 +131,18 @@ impl Reader {
             None => match File::open(&self.path) {
                 Ok(file) => self.file.insert(BufReader::new(file)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(error).with_context(|| format!("open {}", self.path.display())),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("open {}", self.path.display()));
+                }
             },
         };
-        file.read_line(&mut self.partial).with_context(|| format!("read {}", self.path.display()))?;
+        file.read_line(&mut self.partial)
+            .with_context(|| format!("read {}", self.path.display()))?;
         if !self.partial.ends_with('\n') {
             return Ok(None);
         }
-        let entry = serde_json::from_str(&self.partial).with_context(|| format!("{} is damaged", self.path.display()))?;
+        let entry = serde_json::from_str(&self.partial)
+            .with_context(|| format!("{} is damaged", self.path.display()))?;
         self.partial.clear();
         Ok(Some(entry))
     }
@@ -141,7 +157,11 @@ fn end_of_entry(data: &[u8]) -> Option<usize> {
 }
 
 fn write_entry(into: &mut Vec<u8>, text: &[u8], stream: Stream, time: Timestamp) {
-    let entry = Entry { log: String::from_utf8_lossy(text).into_owned(), stream, time };
+    let entry = Entry {
+        log: String::from_utf8_lossy(text).into_owned(),
+        stream,
+        time,
+    };
     // A string and a date always have a JSON form.
     if serde_json::to_writer(&mut *into, &entry).is_ok() {
         into.push(b'\n');

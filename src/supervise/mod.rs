@@ -21,7 +21,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,
+};
 use nix::sys::stat::Mode;
 
 /// Longest content of one message, in bytes; longer data goes in several.
@@ -62,7 +64,9 @@ impl Message {
             Message::Input(data) => (b'i', data.clone()),
             Message::InputEnd => (b'e', vec![]),
             Message::Detach => (b'd', vec![]),
-            Message::Resize(rows, columns) => (b'w', [rows.to_le_bytes(), columns.to_le_bytes()].concat()),
+            Message::Resize(rows, columns) => {
+                (b'w', [rows.to_le_bytes(), columns.to_le_bytes()].concat())
+            }
             Message::Started(pid) => (b'S', pid.to_le_bytes().to_vec()),
             Message::Failed(code, text) => (b'F', [&[*code], text.as_bytes()].concat()),
             Message::Output(data) => (b'o', data.clone()),
@@ -77,14 +81,20 @@ impl Message {
 
     /// Reads a datagram.
     pub fn decode(datagram: &[u8]) -> Result<Self> {
-        let number = |bytes: &[u8]| -> Result<i32> { Ok(i32::from_le_bytes(bytes.try_into().context("a number of four bytes")?)) };
+        let number = |bytes: &[u8]| -> Result<i32> {
+            Ok(i32::from_le_bytes(
+                bytes.try_into().context("a number of four bytes")?,
+            ))
+        };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(match datagram {
             [b'a'] => Message::Attach,
             [b'i', data @ ..] => Message::Input(data.to_vec()),
             [b'e'] => Message::InputEnd,
             [b'd'] => Message::Detach,
-            [b'w', a, b, c, d] => Message::Resize(u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d])),
+            [b'w', a, b, c, d] => {
+                Message::Resize(u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]))
+            }
             [b'S', pid @ ..] => Message::Started(number(pid)?),
             [b'F', code, reason @ ..] => Message::Failed(*code, text(reason)),
             [b'o', data @ ..] => Message::Output(data.to_vec()),
@@ -99,7 +109,11 @@ impl Message {
 /// Sends one message; waits while the other side is slow.
 pub fn say(socket: &OwnedFd, message: &Message) -> nix::Result<()> {
     loop {
-        match send(socket.as_raw_fd(), &message.encode(), MsgFlags::MSG_NOSIGNAL) {
+        match send(
+            socket.as_raw_fd(),
+            &message.encode(),
+            MsgFlags::MSG_NOSIGNAL,
+        ) {
             Err(Errno::EINTR) => (),
             other => return other.map(drop),
         }
@@ -124,9 +138,20 @@ pub fn hear(socket: &OwnedFd) -> Result<Option<Message>> {
 /// A socket's address holds 107 bytes at most, which a long path could exceed; the way through
 /// `/proc/self/fd` is always short.
 pub fn call(directory: &Path) -> Result<OwnedFd> {
-    let directory = nix::fcntl::openat(AT_FDCWD, directory, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-        .with_context(|| format!("open {}", directory.display()))?;
-    let ours = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).context("make a socket")?;
+    let directory = nix::fcntl::openat(
+        AT_FDCWD,
+        directory,
+        OFlag::O_PATH | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .with_context(|| format!("open {}", directory.display()))?;
+    let ours = socket(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .context("make a socket")?;
     let address = address_in(&directory)?;
     connect(ours.as_raw_fd(), &address).context("connect to the container's monitor")?;
     Ok(ours)

@@ -80,7 +80,11 @@ impl Monitor {
             (false, false) => Input::Nothing,
         };
         let (mut ends, stdio) = pipes(input)?;
-        let mut narrator = Narrator { caller: &self.caller, style: self.explain.unwrap_or_default(), number: 0 };
+        let mut narrator = Narrator {
+            caller: &self.caller,
+            style: self.explain.unwrap_or_default(),
+            number: 0,
+        };
         let mut silent = Silent;
         let (telling, told): (_, &mut dyn Listener) = match self.explain {
             Some(_) => (Telling::Steps, &mut narrator),
@@ -88,15 +92,22 @@ impl Monitor {
         };
         let mut running = launch::launch(&self.plan, stdio, telling, told)?;
         ends.master = running.master.take();
-        let pump = Pump::new(ends, Log::new(self.record.log_path(&self.home)), Some(listener))?;
+        let pump = Pump::new(
+            ends,
+            Log::new(self.record.log_path(&self.home)),
+            Some(listener),
+        )?;
         Ok((running, pump))
     }
 
     fn listen(&self) -> Result<OwnedFd> {
-        let directory = std::fs::File::open(self.claim.directory()).context("open the container's run directory")?;
+        let directory = std::fs::File::open(self.claim.directory())
+            .context("open the container's run directory")?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).context("make a socket")?;
-        bind(listener.as_raw_fd(), &address_in(&directory.into())?).context("bind the monitor's socket")?;
+        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
+            .context("make a socket")?;
+        bind(listener.as_raw_fd(), &address_in(&directory.into())?)
+            .context("bind the monitor's socket")?;
         listen(&listener, Backlog::new(16)?).context("listen")?;
         Ok(listener)
     }
@@ -143,7 +154,11 @@ impl Monitor {
 pub fn leave_the_caller() -> Result<()> {
     nix::unistd::setsid().context("setsid")?;
     nix::unistd::chdir("/").context("chdir")?;
-    let null = std::fs::File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .context("open /dev/null")?;
     nix::unistd::dup2_stdin(&null).context("dup2")?;
     nix::unistd::dup2_stdout(&null).context("dup2")?;
     nix::unistd::dup2_stderr(&null).context("dup2")?;
@@ -168,12 +183,25 @@ pub fn pipes(input: Input) -> Result<(Ends, Option<Stdio>)> {
     let (their_input, input) = match input {
         Input::Terminal => return Ok((Ends::default(), None)),
         Input::Pipe => pipe().map(|(read, write)| (read, Some(write)))?,
-        Input::Nothing => (std::fs::File::open("/dev/null").context("open /dev/null")?.into(), None),
+        Input::Nothing => (
+            std::fs::File::open("/dev/null")
+                .context("open /dev/null")?
+                .into(),
+            None,
+        ),
     };
     let (output, their_output) = pipe()?;
     let (error, their_error) = pipe()?;
-    let ends = Ends { master: None, input, output: Some(output), error: Some(error) };
-    Ok((ends, Some(Stdio::Pipes([their_input, their_output, their_error]))))
+    let ends = Ends {
+        master: None,
+        input,
+        output: Some(output),
+        error: Some(error),
+    };
+    Ok((
+        ends,
+        Some(Stdio::Pipes([their_input, their_output, their_error])),
+    ))
 }
 
 /// The exit code of the process, which has ended: its own, or 128 and the signal's number.

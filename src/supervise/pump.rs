@@ -58,16 +58,35 @@ pub struct Pump {
 impl Pump {
     /// A pump for a program with the given ends; more callers come through `listener`.
     pub fn new(ends: Ends, log: Log, listener: Option<OwnedFd>) -> Result<Self> {
-        for end in [&ends.master, &ends.input, &ends.output, &ends.error].into_iter().flatten() {
+        for end in [&ends.master, &ends.input, &ends.output, &ends.error]
+            .into_iter()
+            .flatten()
+        {
             let flags = fcntl(end, FcntlArg::F_GETFL).context("fcntl")?;
-            fcntl(end, FcntlArg::F_SETFL(OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK)).context("fcntl")?;
+            fcntl(
+                end,
+                FcntlArg::F_SETFL(OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK),
+            )
+            .context("fcntl")?;
         }
-        Ok(Pump { ends, log, callers: vec![], listener, input: VecDeque::new(), input_ended: false })
+        Ok(Pump {
+            ends,
+            log,
+            callers: vec![],
+            listener,
+            input: VecDeque::new(),
+            input_ended: false,
+        })
     }
 
     /// Takes a caller on.
     pub fn add_caller(&mut self, socket: OwnedFd) {
-        self.callers.push(Caller { socket, attached: false, waiting: VecDeque::new(), gone: false });
+        self.callers.push(Caller {
+            socket,
+            attached: false,
+            waiting: VecDeque::new(),
+            gone: false,
+        });
         // What it has said already comes before anything that the program writes.
         self.hear_callers();
     }
@@ -92,11 +111,19 @@ impl Pump {
         // A caller that never reads must not keep the monitor from cleaning up.
         for _ in 0..20 {
             self.flush();
-            if self.callers.iter().all(|caller| caller.waiting.is_empty() || caller.gone) {
+            if self
+                .callers
+                .iter()
+                .all(|caller| caller.waiting.is_empty() || caller.gone)
+            {
                 break;
             }
-            let mut fds: Vec<_> =
-                self.callers.iter().filter(|c| !c.waiting.is_empty()).map(|c| PollFd::new(c.socket.as_fd(), PollFlags::POLLOUT)).collect();
+            let mut fds: Vec<_> = self
+                .callers
+                .iter()
+                .filter(|c| !c.waiting.is_empty())
+                .map(|c| PollFd::new(c.socket.as_fd(), PollFlags::POLLOUT))
+                .collect();
             let _ = poll(&mut fds, PollTimeout::from(100u8));
         }
         self.callers.clear();
@@ -104,7 +131,10 @@ impl Pump {
 
     /// One turn of the loop; tells whether the program has ended.
     fn turn(&mut self, pidfd: Option<BorrowedFd<'_>>) -> Result<bool> {
-        let read_more = self.callers.iter().all(|caller| caller.waiting.len() < MOST_WAITING);
+        let read_more = self
+            .callers
+            .iter()
+            .all(|caller| caller.waiting.len() < MOST_WAITING);
         let take_input = self.input.len() < MOST_INPUT;
         let mut fds = vec![];
         if let Some(pidfd) = pidfd {
@@ -114,12 +144,21 @@ impl Pump {
             fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
         }
         let wants_input = !self.input.is_empty();
-        for end in [&self.ends.master, &self.ends.output, &self.ends.error].into_iter().flatten() {
+        for end in [&self.ends.master, &self.ends.output, &self.ends.error]
+            .into_iter()
+            .flatten()
+        {
             if read_more {
                 fds.push(PollFd::new(end.as_fd(), PollFlags::POLLIN));
             }
         }
-        if let Some(end) = self.ends.input.as_ref().or(self.ends.master.as_ref()).filter(|_| wants_input) {
+        if let Some(end) = self
+            .ends
+            .input
+            .as_ref()
+            .or(self.ends.master.as_ref())
+            .filter(|_| wants_input)
+        {
             fds.push(PollFd::new(end.as_fd(), PollFlags::POLLOUT));
         }
         for caller in &self.callers {
@@ -147,10 +186,20 @@ impl Pump {
     }
 
     fn accept(&mut self) {
-        let Some(listener) = &self.listener else { return };
-        while let Ok(fd) = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        while let Ok(fd) = accept4(
+            listener.as_raw_fd(),
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        ) {
             if let Ok(socket) = sys::inherited_fd(fd) {
-                self.callers.push(Caller { socket, attached: false, waiting: VecDeque::new(), gone: false });
+                self.callers.push(Caller {
+                    socket,
+                    attached: false,
+                    waiting: VecDeque::new(),
+                    gone: false,
+                });
             }
         }
     }
@@ -158,8 +207,17 @@ impl Pump {
     /// Reads once from each of the program's outputs; tells whether there was anything.
     fn read_outputs(&mut self) -> bool {
         let mut any = false;
-        let Ends { master, output, error, .. } = &mut self.ends;
-        for (end, stream) in [(master, Stream::Stdout), (output, Stream::Stdout), (error, Stream::Stderr)] {
+        let Ends {
+            master,
+            output,
+            error,
+            ..
+        } = &mut self.ends;
+        for (end, stream) in [
+            (master, Stream::Stdout),
+            (output, Stream::Stdout),
+            (error, Stream::Stderr),
+        ] {
             let Some(fd) = end else { continue };
             let mut buffer = [0; LONGEST];
             match nix::unistd::read(fd, &mut buffer) {
@@ -231,7 +289,11 @@ impl Pump {
     fn flush(&mut self) {
         for caller in &mut self.callers {
             while let Some(datagram) = caller.waiting.front() {
-                match send(caller.socket.as_raw_fd(), datagram, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+                match send(
+                    caller.socket.as_raw_fd(),
+                    datagram,
+                    MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+                ) {
                     Ok(_) => drop(caller.waiting.pop_front()),
                     Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => break,
                     Err(_) => {

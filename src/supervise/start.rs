@@ -8,12 +8,12 @@ use oci_spec::runtime::BoxBuilder;
 
 use super::client;
 use super::monitor::{self, Monitor, OnFailure};
+use super::{Message, say};
 use crate::explain;
 use crate::kernel::cgroups::Layout;
 use crate::kernel::identity;
 use crate::kernel::program::First;
 use crate::plan::{self, Inputs, Plan};
-use super::{Message, say};
 use crate::spec::{self, NetworkMode, Place};
 use crate::store::Home;
 use crate::store::claim::Claim;
@@ -24,12 +24,18 @@ use crate::sys;
 pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> {
     let host_name = nix::unistd::gethostname().unwrap_or_default();
     let directory = home.container(&record.id);
-    let place = Place { id: &record.id, directory: &directory, host_name: &host_name.to_string_lossy() };
+    let place = Place {
+        id: &record.id,
+        directory: &directory,
+        host_name: &host_name.to_string_lossy(),
+    };
     let mut spec = spec::spec(&record.image_config, &record.request, &place)?;
     if let (Some(process), Some((rows, columns))) = (spec.process_mut(), client::terminal_size())
         && process.terminal() == Some(true)
     {
-        process.set_console_size(Some(BoxBuilder::default().height(rows).width(columns).build()?));
+        process.set_console_size(Some(
+            BoxBuilder::default().height(rows).width(columns).build()?,
+        ));
     }
     Ok(spec)
 }
@@ -44,10 +50,23 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
     let hosts = if on_host {
         read("/etc/hosts")
     } else {
-        let addresses: Vec<_> = record.endpoints.iter().filter_map(|endpoint| Some(endpoint.ipv4?.addr().into())).collect();
-        identity::hosts(spec.hostname().as_deref().unwrap_or_default(), &addresses, &request.add_host)
+        let addresses: Vec<_> = record
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| Some(endpoint.ipv4?.addr().into()))
+            .collect();
+        identity::hosts(
+            spec.hostname().as_deref().unwrap_or_default(),
+            &addresses,
+            &request.add_host,
+        )
     };
-    let resolv_conf = identity::resolv_conf(&read("/etc/resolv.conf"), &request.dns, &request.dns_search, &request.dns_options);
+    let resolv_conf = identity::resolv_conf(
+        &read("/etc/resolv.conf"),
+        &request.dns,
+        &request.dns_search,
+        &request.dns_options,
+    );
     plan::plan(&Inputs {
         spec: &spec,
         layout,
@@ -57,7 +76,11 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
         endpoints: &record.endpoints,
         hosts: &hosts,
         resolv_conf: &resolv_conf,
-        first: if request.init { First::Init } else { First::Program },
+        first: if request.init {
+            First::Init
+        } else {
+            First::Program
+        },
     })
 }
 
@@ -86,8 +109,13 @@ pub struct How {
 pub fn start(home: &Home, record: Record, claim: Claim, how: How) -> Result<OwnedFd> {
     let layout = Layout::detect()?;
     let plan = plan_of(home, &record, &layout)?;
-    let (ours, caller) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-        .context("make the socket to the monitor")?;
+    let (ours, caller) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .context("make the socket to the monitor")?;
     if how.attach == Attach::Yes {
         // Said before the program can write anything.
         say(&ours, &Message::Attach).context("attach")?;
@@ -99,8 +127,20 @@ pub fn start(home: &Home, record: Record, claim: Claim, how: How) -> Result<Owne
         }
         None => {
             drop(ours);
-            let How { explain, on_failure, .. } = how;
-            let monitor = Monitor { home: home.clone(), record, plan, claim, caller, explain, on_failure };
+            let How {
+                explain,
+                on_failure,
+                ..
+            } = how;
+            let monitor = Monitor {
+                home: home.clone(),
+                record,
+                plan,
+                claim,
+                caller,
+                explain,
+                on_failure,
+            };
             monitor::end(&monitor.run())
         }
     }

@@ -172,7 +172,8 @@ fn members(dir: &Path) -> Result<Vec<Pid>> {
                 if [libc::ENOENT, libc::ENODEV, libc::EOPNOTSUPP]
                     .contains(&error.raw_os_error().unwrap_or(0)) => {}
             Err(error) => {
-                return Err(error).with_context(|| format!("read {}/cgroup.procs", group.display()));
+                return Err(error)
+                    .with_context(|| format!("read {}/cgroup.procs", group.display()));
             }
         }
     }
