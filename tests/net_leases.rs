@@ -269,31 +269,3 @@ fn one_name_is_one_network() {
         );
     }
 }
-
-/// How long a claim takes among 10,000 leases, for `cargo test -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn measure_ten_thousand_leases() {
-    let store = Store::make("measure", "10.0.0.0/8");
-    let mut text = String::new();
-    for n in 1..=10_000u32 {
-        let address = Ipv4Addr::from(0x0a00_0000 + n);
-        let mac = rmac::net::endpoint::Mac::of(address);
-        let id = format!("{n:064x}");
-        text += &format!("held {address} {mac} {id} {id} container-{n}\n");
-    }
-    std::fs::write(store.file(), text).unwrap();
-    for _ in 0..5 {
-        let request = store.request("one");
-        let begin = Instant::now();
-        store.claim(&request).unwrap();
-        let claimed = begin.elapsed();
-        leases::releasing(&store.home, &store.network.id, &request.container).unwrap();
-        let marked = begin.elapsed() - claimed;
-        leases::release(&store.home, &store.network.id, &request.container).unwrap();
-        println!(
-            "claim {claimed:?} mark {marked:?} release {:?}",
-            begin.elapsed() - marked - claimed
-        );
-    }
-}

@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::cli::lab::{LabArgs, LabCommand, On};
 use crate::lab::{HOST, Lab, ROUTER, Station, Up};
 use crate::store::Home;
+use crate::supervise::heal;
 
 /// Does what the command says; the exit code is that of a command that could not be executed, since
 /// one that could takes the place of this process.
@@ -15,7 +16,7 @@ pub fn run(home: &Home, args: &LabArgs) -> Result<u8> {
     let lab = Lab::named(home, &args.name)?;
     match &args.command {
         LabCommand::Up => up(&lab),
-        LabCommand::Down => lab.down().map(|()| 0),
+        LabCommand::Down => down(&lab),
         LabCommand::Status => status(&lab),
         LabCommand::Shell { on } => {
             let shell = std::env::var_os("SHELL").unwrap_or_else(|| OsString::from("/bin/sh"));
@@ -31,6 +32,14 @@ fn up(lab: &Lab) -> Result<u8> {
         Up::Already => println!("The lab {name} is up already."),
         Up::Made => print!("{}", picture(lab)),
     }
+    Ok(0)
+}
+
+fn down(lab: &Lab) -> Result<u8> {
+    lab.end_processes()?;
+    // The containers' cgroups are not in the lab, and nobody is left to remove them.
+    heal::sweep(lab.home());
+    lab.down()?;
     Ok(0)
 }
 
