@@ -49,7 +49,7 @@ fn claims(home: &Home) -> Result<Endpoint> {
         ..Declaration::default()
     };
     let network = Network::declare(&declaration, &[], new_id()?, Timestamp::now())?;
-    networks::add(home, &network)?;
+    networks::add(home, &network, &networks::lock(home)?)?;
     let mut text = String::new();
     for n in 1..=10_000u32 {
         let address = Ipv4Addr::from(0xac10_0000 + n);

@@ -13,6 +13,10 @@ use rmac::net::network::Network;
 use rmac::store::leases::{self, Request, State};
 use rmac::store::{Home, networks, new_id};
 
+fn add(home: &Home, network: &Network) -> anyhow::Result<()> {
+    networks::add(home, network, &networks::lock(home)?)
+}
+
 /// A store of its own with one network, gone when dropped.
 struct Store {
     home: Home,
@@ -35,7 +39,7 @@ impl Store {
         };
         let id = new_id().unwrap();
         let network = Network::declare(&declaration, &[], id, Timestamp::now()).unwrap();
-        networks::add(&home, &network).unwrap();
+        add(&home, &network).unwrap();
         Store { home, network }
     }
 
@@ -249,7 +253,7 @@ fn one_name_is_one_network() {
         id: new_id().unwrap(),
         ..store.network.clone()
     };
-    let error = networks::add(&store.home, &again).unwrap_err().to_string();
+    let error = add(&store.home, &again).unwrap_err().to_string();
     assert_eq!(error, "network with name net already exists");
     assert!(!store.home.networks().join(&again.id).exists());
     let id = &store.network.id;
@@ -268,4 +272,24 @@ fn one_name_is_one_network() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn what_a_killed_command_left_is_removed_by_the_next() {
+    let store = Store::make("nameless", "10.0.0.0/24");
+    let half = store.home.networks().join("a".repeat(64));
+    std::fs::create_dir(&half).unwrap();
+    let other = Network {
+        id: new_id().unwrap(),
+        name: "other".into(),
+        ..store.network.clone()
+    };
+    add(&store.home, &other).unwrap();
+    assert!(!half.exists());
+    let names: Vec<String> = networks::list(&store.home)
+        .unwrap()
+        .into_iter()
+        .map(|network| network.name)
+        .collect();
+    assert_eq!(names, ["host", "net", "none", "other"]);
 }

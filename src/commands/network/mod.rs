@@ -4,6 +4,9 @@ use anyhow::Result;
 
 use crate::cli::network::NetworkCommand;
 use crate::store::Home;
+use crate::store::claim::is_claimed;
+use crate::store::containers::{State, Status};
+use crate::store::leases::{self, Lease};
 
 pub mod create;
 pub mod inspect;
@@ -18,6 +21,14 @@ pub fn run(home: &Home, command: &NetworkCommand) -> Result<()> {
         NetworkCommand::Inspect(args) => inspect::inspect(home, args),
         NetworkCommand::Rm(args) => rm::rm(home, args),
     }
+}
+
+/// Whether the lease's container runs just now.
+fn runs(home: &Home, lease: &Lease) -> Result<bool> {
+    Ok(lease.state == leases::State::Held
+        && is_claimed(home, &lease.container)
+        && State::load(home, &lease.container)?
+            .is_some_and(|state| state.status == Status::Running))
 }
 
 /// One error out of those of several arguments, a line each; none if there are none.
