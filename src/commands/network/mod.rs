@@ -37,5 +37,5 @@ fn all_or_errors(errors: Vec<anyhow::Error>) -> Result<()> {
         return Ok(());
     }
     let lines: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
-    Err(anyhow::anyhow!(lines.join("\n")))
+    Err(anyhow::anyhow!(lines.join("\nrmac: ")))
 }
