@@ -15,6 +15,8 @@
 
 #![allow(dead_code)] // each test file uses a part
 
+pub mod terminal;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
