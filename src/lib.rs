@@ -2,6 +2,9 @@
 //!
 //! The modules, in the order in which they are best read:
 //!
+//! * [`cli`]: every verb and flag; no logic
+//! * [`commands`]: one verb a file: arguments in, text out
+//! * [`exit`]: the exit codes
 //! * [`lesson`]: what a step tells about itself
 //! * [`spec`]: from what was asked for to the one description of a container
 //! * [`plan`]: from the description to the list of steps: THE ORDER
@@ -16,17 +19,10 @@
 //! * [`out`]: what is printed: tables, JSON, Go templates, ages and sizes
 //! * [`sys`]: the system calls that nix does not wrap
 
+pub mod exit;
 pub mod explain;
-/// The flags, as clap types.
-pub mod cli {
-    pub mod lab;
-    pub mod network;
-}
-/// One verb a file: arguments in, text out.
-pub mod commands {
-    pub mod lab;
-    pub mod network;
-}
+pub mod cli;
+pub mod commands;
 pub mod kernel;
 pub mod lab;
 pub mod launch;

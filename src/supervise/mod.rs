@@ -12,6 +12,7 @@ pub mod exec;
 pub mod heal;
 pub mod log;
 pub mod monitor;
+pub mod names;
 pub mod pump;
 pub mod start;
 

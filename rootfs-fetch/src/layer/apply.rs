@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -40,7 +40,7 @@ pub struct Applier {
     pub(super) mine: HashSet<(u64, Vec<u8>)>,
     /// What was left out, one line each.
     pub(super) warnings: Vec<String>,
-    parent: Option<(Vec<u8>, Rc<Parent>)>,
+    parent: Option<(Vec<u8>, Arc<Parent>)>,
     written: u64,
     limit: u64,
 }
@@ -255,7 +255,7 @@ impl Applier {
     }
 
     /// The directory in which entries of `path` are made, from the cache if it was the last one.
-    pub(super) fn parent(&mut self, path: &[u8]) -> Result<Rc<Parent>> {
+    pub(super) fn parent(&mut self, path: &[u8]) -> Result<Arc<Parent>> {
         if let Some((cached, parent)) = &self.parent
             && cached == path
         {
@@ -275,7 +275,7 @@ impl Applier {
             self.directories.insert(path, None);
         }
         let stat = fstat(&fd)?;
-        let parent = Rc::new(Parent { fd, inode: stat.st_ino, set_gid: stat.st_mode & 0o2000 != 0 });
+        let parent = Arc::new(Parent { fd, inode: stat.st_ino, set_gid: stat.st_mode & 0o2000 != 0 });
         self.parent = Some((path.to_vec(), parent.clone()));
         Ok(parent)
     }

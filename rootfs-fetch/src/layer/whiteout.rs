@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -79,7 +79,7 @@ impl Applier {
         }
     }
 
-    fn hide_all(&mut self, parent: &Rc<Parent>) -> Result<()> {
+    fn hide_all(&mut self, parent: &Arc<Parent>) -> Result<()> {
         for name in root::names(parent.fd.as_fd())? {
             self.hide(parent, &name)?;
         }

@@ -65,6 +65,6 @@ fn is_active(home: &Home, lease: &leases::Lease) -> Result<bool> {
         return Ok(false);
     }
     let runs = lease.state == leases::State::Held
-        && State::load(home, &lease.container)?.status == Status::Running;
+        && State::load(home, &lease.container)?.is_some_and(|state| state.status == Status::Running);
     Ok(runs || !wait_until_free(home, &lease.container, PATIENCE))
 }
