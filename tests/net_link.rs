@@ -289,53 +289,6 @@ fn no_thread_and_no_descriptor_is_left() {
     assert_eq!((count(), threads()), before);
 }
 
-/// What an attach costs, for `cargo test --release -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn measure_an_attach() {
-    let lan = Lan::make("measure");
-    let (mut open, mut take, mut close) = (vec![], vec![], vec![]);
-    let mut per_step: Vec<Vec<u128>> = vec![vec![]; 7];
-    for round in 0..60 {
-        let name = format!("c{round}");
-        let container = lan.container(&name);
-        let steps = plan(&[endpoint(2)]);
-        std::thread::sleep(Duration::from_millis(40));
-        netns::within(lan.host.as_fd(), || {
-            let start = Instant::now();
-            let mut wires = Wires::open(container.as_fd())?;
-            open.push(start.elapsed().as_micros());
-            let start = Instant::now();
-            for (index, step) in steps.iter().enumerate() {
-                let start = Instant::now();
-                step.take(&mut wires)?;
-                per_step[index].push(start.elapsed().as_micros());
-            }
-            take.push(start.elapsed().as_micros());
-            let start = Instant::now();
-            drop(wires);
-            close.push(start.elapsed().as_micros());
-            Ok(())
-        })
-        .unwrap();
-        detach(&container, &steps);
-        netns::unpin(&lan.dir.join(&name)).unwrap();
-    }
-    let median = |mut times: Vec<u128>| {
-        times.sort_unstable();
-        times[times.len() / 2]
-    };
-    println!(
-        "median µs: open {}, take {}, close {}",
-        median(open),
-        median(take),
-        median(close)
-    );
-    for (step, times) in plan(&[endpoint(2)]).iter().zip(per_step) {
-        println!("{:>6} {step}", median(times));
-    }
-}
-
 /// A packet socket in the switch that hears every frame.
 struct Ear(std::fs::File);
 

@@ -1,5 +1,3 @@
-//! x
-fn main() {}
 //! `rootfs-fetch IMAGE DIR`: fetches an image and unpacks it into a plain directory, all layers merged.
 
 use std::io::{IsTerminal, Write};

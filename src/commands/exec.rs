@@ -77,8 +77,9 @@ fn process(spec: &mut Spec, args: &ExecArgs) -> Result<Process> {
     }
     if args.privileged {
         let all = capabilities::choose(Base::Privileged, &[], &[])?;
-        if let Some(sets) = process.capabilities_mut() {
+        if let Some(mut sets) = process.capabilities().clone() {
             sets.set_bounding(Some(all.clone())).set_effective(Some(all.clone())).set_permitted(Some(all));
+            process.set_capabilities(Some(sets));
         }
         if let Some(linux) = spec.linux_mut() {
             linux.set_seccomp(None);

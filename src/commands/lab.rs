@@ -3,19 +3,24 @@
 use std::ffi::OsString;
 use std::io::ErrorKind;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::cli::lab::{LabArgs, LabCommand, On};
-use crate::lab::{HOST, Lab, ROUTER, Station, Up};
+use crate::lab::{HOST, Lab, ROUTER, Station, Up, is_inside};
 use crate::store::Home;
+use crate::supervise::heal;
 
 /// Does what the command says; the exit code is that of a command that could not be executed, since
 /// one that could takes the place of this process.
 pub fn run(home: &Home, args: &LabArgs) -> Result<u8> {
+    ensure!(
+        !is_inside(home),
+        "this command runs inside a lab: leave its shell first"
+    );
     let lab = Lab::named(home, &args.name)?;
     match &args.command {
         LabCommand::Up => up(&lab),
-        LabCommand::Down => lab.down().map(|()| 0),
+        LabCommand::Down => down(&lab),
         LabCommand::Status => status(&lab),
         LabCommand::Shell { on } => {
             let shell = std::env::var_os("SHELL").unwrap_or_else(|| OsString::from("/bin/sh"));
@@ -28,9 +33,17 @@ pub fn run(home: &Home, args: &LabArgs) -> Result<u8> {
 fn up(lab: &Lab) -> Result<u8> {
     let name = lab.name();
     match lab.up()? {
-        Up::Already => println!("The lab {name} is up already."),
+        Up::Already => println!("The lab {name:?} is up already."),
         Up::Made => print!("{}", picture(lab)),
     }
+    Ok(0)
+}
+
+fn down(lab: &Lab) -> Result<u8> {
+    lab.end_processes()?;
+    // The containers' cgroups are not in the lab, and nobody is left to remove them.
+    heal::sweep(lab.home());
+    lab.down()?;
     Ok(0)
 }
 
@@ -41,7 +54,7 @@ fn picture(lab: &Lab) -> String {
         _ => format!(" --name {name}"),
     };
     format!(
-        "The lab {name} is up: a LAN made of three network namespaces.\n\
+        "The lab {name:?} is up: a LAN made of three network namespaces.\n\
          \n    \
          router                    switch                    host\n    \
          eth0 {ROUTER}/24 ---- [ br0 ] ---- eth0 {HOST}/24\n                                          \
@@ -56,7 +69,7 @@ fn picture(lab: &Lab) -> String {
 
 fn status(lab: &Lab) -> Result<u8> {
     if !lab.is_up() {
-        println!("The lab {} is not up.", lab.name());
+        println!("The lab {:?} is not up.", lab.name());
         return Ok(1);
     }
     print!("{}", picture(lab));

@@ -176,7 +176,7 @@ fn image(home: &Home, args: &ContainerArgs) -> Result<Image> {
         Pull::Never => PullPolicy::Never,
     };
     if let Some(platform) = &args.platform {
-        options.platform = platform.parse::<Platform>()?;
+        options.platform = Some(platform.parse::<Platform>()?);
     }
     Store::open(&home.images())?.ensure(&args.image, &options)
 }

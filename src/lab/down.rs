@@ -64,14 +64,8 @@ impl Lab {
         Ok(processes)
     }
 
-    /// Ends the lab's processes and removes its mounts and files.
+    /// Removes the lab's mounts and files, after its processes.
     pub(super) fn clear(&self) -> Result<()> {
-        let own = netns::inode(netns::own()?.as_fd())?;
-        ensure!(
-            !self.inodes().contains_key(&own),
-            "this command runs inside the lab {}: leave its shell first",
-            self.name
-        );
         self.end_processes()?;
         for path in mounts_below(&[&self.dir, &self.home.root])? {
             umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
@@ -81,7 +75,15 @@ impl Lab {
         remove(&self.dir)
     }
 
-    fn end_processes(&self) -> Result<()> {
+    /// Ends the lab's processes, its containers' included. What the containers leave behind outside of
+    /// the lab (their cgroups) can be cleaned up then.
+    pub fn end_processes(&self) -> Result<()> {
+        let own = netns::inode(netns::own()?.as_fd())?;
+        ensure!(
+            !self.inodes().contains_key(&own),
+            "this command runs inside the lab {}: leave its shell first",
+            self.name
+        );
         let begin = Instant::now();
         let own = std::process::id() as i32;
         loop {

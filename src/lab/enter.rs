@@ -16,6 +16,15 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{Lab, Station};
+use crate::store::Home;
+
+/// The variable by which a command in the lab knows that it is there; its value is that of RMAC_ROOT.
+const INSIDE: &str = "RMAC_LAB_INSIDE";
+
+/// Whether `home` is that of a lab whose shell we are in.
+pub fn is_inside(home: &Home) -> bool {
+    std::env::var_os(INSIDE).is_some_and(|root| home.root == root)
+}
 
 impl Lab {
     /// Replaces this process by `program`, on a station of the lab. Returns only the error of
@@ -32,6 +41,7 @@ impl Lab {
             .args(arguments)
             .env("RMAC_ROOT", &self.home.root)
             .env("RMAC_RUNROOT", &self.home.runroot)
+            .env(INSIDE, &self.home.root)
             // Debian's bash and a plain sh show one of these in their prompts.
             .env("debian_chroot", format!("{} {}", self.name, station.name()))
             .env("PS1", format!("({} {}) \\$ ", self.name, station.name()));

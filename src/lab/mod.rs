@@ -23,6 +23,9 @@
 mod down;
 mod enter;
 
+pub use down::Process;
+pub use enter::is_inside;
+
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;

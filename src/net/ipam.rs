@@ -174,3 +174,155 @@ fn with_prefix(subnet: Ipv4Net, address: Ipv4Addr) -> Ipv4Net {
 fn size(range: Ipv4Net) -> u64 {
     1 << (32 - range.prefix_len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn network(subnet: &str, range: Option<&str>, gateway: Option<&str>) -> Network {
+        Network {
+            name: "n".into(),
+            id: "5e".into(),
+            subnets: vec![Pool {
+                subnet: subnet.parse().unwrap(),
+                ip_range: range.map(|range| range.parse().unwrap()),
+                gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+                aux: BTreeMap::new(),
+            }],
+            ..Network::predefined()[0].clone()
+        }
+    }
+
+    fn addresses(network: &Network, count: usize) -> Vec<String> {
+        let mut taken = Vec::new();
+        while let Ok(next) = next(network, &taken) {
+            if taken.len() == count {
+                break;
+            }
+            taken.push(next.addr());
+        }
+        taken.iter().map(Ipv4Addr::to_string).collect()
+    }
+
+    #[test]
+    fn the_tutorials_first_addresses() {
+        let network = network("172.16.86.0/24", None, Some("172.16.86.1"));
+        assert_eq!(addresses(&network, 2), ["172.16.86.2", "172.16.86.3"]);
+        let taken = ["172.16.86.2", "172.16.86.4"].map(|a| a.parse().unwrap());
+        let address = next(&network, &taken).unwrap();
+        assert_eq!(address.to_string(), "172.16.86.3/24");
+    }
+
+    #[test]
+    fn small_pools_are_used_up_to_the_last() {
+        let all = |subnet, range, gateway| addresses(&network(subnet, range, gateway), 99);
+        assert_eq!(all("10.0.0.0/30", None, Some("10.0.0.1")), ["10.0.0.2"]);
+        assert_eq!(all("10.0.0.0/31", None, None), ["10.0.0.0", "10.0.0.1"]);
+        assert_eq!(all("10.0.0.7/32", None, None), ["10.0.0.7"]);
+        assert_eq!(
+            all("10.0.0.0/24", Some("10.0.0.128/30"), None),
+            ["10.0.0.128", "10.0.0.129", "10.0.0.130", "10.0.0.131"]
+        );
+        let top = all("255.255.255.252/30", None, None);
+        assert_eq!(top, ["255.255.255.253", "255.255.255.254"]);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_checked() {
+        let network = network(
+            "172.16.86.0/24",
+            Some("172.16.86.16/28"),
+            Some("172.16.86.1"),
+        );
+        let ask = |text: &str| {
+            let taken = ["172.16.86.9".parse().unwrap()];
+            let asked = requested(&network, text.parse().unwrap(), &taken);
+            asked
+                .map(|net| net.to_string())
+                .map_err(|refusal| refusal.to_string())
+        };
+        assert_eq!(ask("172.16.86.8").unwrap(), "172.16.86.8/24");
+        assert_eq!(
+            ask("10.0.0.1").unwrap_err(),
+            "invalid endpoint settings:\nno configured subnet contains IP address 10.0.0.1"
+        );
+        assert_eq!(ask("172.16.86.9").unwrap_err(), "Address already in use");
+        assert_eq!(
+            ask("172.16.86.1").unwrap_err(),
+            "Address already in use: 172.16.86.1 is the gateway of the network n"
+        );
+        for reserved in ["172.16.86.0", "172.16.86.255"] {
+            assert!(
+                ask(reserved)
+                    .unwrap_err()
+                    .starts_with("Address already in use")
+            );
+        }
+    }
+
+    #[test]
+    fn a_full_pool_is_told_in_docker_s_words() {
+        let network = network("10.0.0.0/30", None, Some("10.0.0.1"));
+        let refusal = next(&network, &["10.0.0.2".parse().unwrap()]).unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "no available IPv4 addresses on this network's address pools: n (5e)"
+        );
+    }
+
+    #[test]
+    fn a_huge_pool_is_no_burden() {
+        let network = network("10.0.0.0/8", None, Some("10.0.0.1"));
+        let taken: Vec<Ipv4Addr> = (2..10_002)
+            .map(|n| Ipv4Addr::from(0x0a00_0000 + n))
+            .collect();
+        assert_eq!(
+            next(&network, &taken).unwrap().addr(),
+            Ipv4Addr::new(10, 0, 39, 18)
+        );
+        assert_eq!(
+            count(&network.subnets[0], &taken),
+            (10_003, (1 << 24) - 10_003)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn next_is_the_lowest_that_may_be_given(
+            base: u32,
+            prefix in 22u8..=32,
+            gateway_at in proptest::option::of(0u32..1024),
+            aux_at in proptest::option::of(0u32..1024),
+            range in proptest::option::of((22u8..=32, 0u32..1024)),
+            taken_at in proptest::collection::vec(0u32..1024, 0..600),
+        ) {
+            let subnet = Ipv4Net::new(base.into(), prefix).unwrap().trunc();
+            let at = |offset: u32| {
+                let size = size(subnet) as u32;
+                Ipv4Addr::from(u32::from(subnet.network()) + offset % size)
+            };
+            let range = range.map(|(longer, offset)| {
+                Ipv4Net::new(at(offset), longer.max(prefix)).unwrap().trunc()
+            });
+            let mut network = network("0.0.0.0/0", None, None);
+            network.subnets[0] = Pool {
+                subnet: subnet.into(),
+                ip_range: range.map(IpNet::from),
+                gateway: gateway_at.map(|offset| at(offset).into()),
+                aux: aux_at.map(|offset| ("a".to_owned(), at(offset).into())).into_iter().collect(),
+            };
+            let mut taken: Vec<Ipv4Addr> = taken_at.into_iter().map(at).collect();
+            taken.sort_unstable();
+            // Whatever can be asked for by name, inside the range, is what can be given.
+            let lowest = range.unwrap_or(subnet);
+            let lowest = (u32::from(lowest.network())..=u32::from(lowest.broadcast()))
+                .map(Ipv4Addr::from)
+                .find(|address| requested(&network, *address, &taken).is_ok());
+            prop_assert_eq!(next(&network, &taken).ok().map(|net| net.addr()), lowest);
+            let (_, available) = count(&network.subnets[0], &taken);
+            prop_assert_eq!(available == 0, lowest.is_none());
+        }
+    }
+}

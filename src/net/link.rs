@@ -339,3 +339,127 @@ fn explain_make(macvlan: &Macvlan, refused: Refused, wires: &mut Wires) -> anyho
     };
     anyhow!(refused).context(cause)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(address: &str, ifname: &str) -> Endpoint {
+        let ipv4: Ipv4Net = address.parse().unwrap();
+        Endpoint {
+            network: "my-macvlan-net".into(),
+            network_id: "5e".repeat(32),
+            endpoint_id: "8c".repeat(32),
+            parent: "eth0".into(),
+            mode: MacvlanMode::Bridge,
+            mtu: None,
+            ifname: ifname.into(),
+            mac: Mac::of(ipv4.addr()),
+            ipv4: Some(ipv4),
+            gateway: Some(Ipv4Addr::new(172, 16, 86, 1)),
+            ipv6: None,
+            ipv6_gateway: None,
+            requested_ipv4: None,
+            requested_mac: None,
+            aliases: vec![],
+            internal: false,
+        }
+    }
+
+    #[test]
+    fn without_a_network_only_the_loopback_comes_up() {
+        assert_eq!(plan(&[]), [Step::LoopbackUp]);
+    }
+
+    #[test]
+    fn the_tutorials_plan() {
+        let dev = || "eth0".to_owned();
+        assert_eq!(
+            plan(&[endpoint("172.16.86.2/24", "eth0")]),
+            [
+                Step::LoopbackUp,
+                Step::MakeMacvlan(Macvlan {
+                    name: dev(),
+                    parent: "eth0".into(),
+                    mode: MacvlanMode::Bridge,
+                    mac: "02:42:ac:10:56:02".parse().unwrap(),
+                    mtu: None,
+                }),
+                Step::DisableIpv6 { dev: dev() },
+                Step::Announce { dev: dev() },
+                Step::AddAddress {
+                    dev: dev(),
+                    address: "172.16.86.2/24".parse().unwrap()
+                },
+                Step::Up { dev: dev() },
+                Step::DefaultRoute {
+                    via: Ipv4Addr::new(172, 16, 86, 1),
+                    dev: dev()
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn one_default_route_through_the_first_network_that_has_a_gateway() {
+        let internal = Endpoint {
+            gateway: None,
+            internal: true,
+            ..endpoint("10.0.0.2/8", "eth0")
+        };
+        let routes = |endpoints: &[Endpoint]| -> Vec<Step> {
+            let is_route = |step: &Step| matches!(step, Step::DefaultRoute { .. });
+            plan(endpoints).into_iter().filter(is_route).collect()
+        };
+        assert_eq!(routes(std::slice::from_ref(&internal)), []);
+        let route = Step::DefaultRoute {
+            via: Ipv4Addr::new(172, 16, 86, 1),
+            dev: "eth1".into(),
+        };
+        let others = [
+            internal,
+            endpoint("172.16.86.2/24", "eth1"),
+            endpoint("172.16.86.3/24", "eth2"),
+        ];
+        assert_eq!(routes(&others), [route]);
+    }
+
+    #[test]
+    fn every_step_says_what_it_does() {
+        let steps = plan(&[Endpoint {
+            mtu: Some(1400),
+            ..endpoint("172.16.86.2/24", "eth0")
+        }]);
+        let shell: Vec<String> = steps
+            .iter()
+            .map(|step| match step.shell() {
+                Shell::Bash(line) => line,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            shell,
+            [
+                "nsenter -t \"$pid\" -n ip link set lo up",
+                "ip link add link eth0 name eth0 address 02:42:ac:10:56:02 mtu 1400 netns \"$pid\" type macvlan mode bridge",
+                "nsenter -t \"$pid\" -n sh -c 'echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6'",
+                "nsenter -t \"$pid\" -n sh -c 'echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_notify'",
+                "nsenter -t \"$pid\" -n ip addr add 172.16.86.2/24 brd 172.16.86.255 dev eth0",
+                "nsenter -t \"$pid\" -n ip link set eth0 up",
+                "nsenter -t \"$pid\" -n ip route add default via 172.16.86.1 dev eth0",
+            ]
+        );
+        for step in steps {
+            let lesson = step.why();
+            assert!(!lesson.why.is_empty() && !lesson.without.is_empty() && !lesson.man.is_empty());
+            assert!(step.to_string().ends_with(')'), "{step}");
+        }
+    }
+
+    #[test]
+    fn a_point_to_point_address_has_no_broadcast() {
+        assert_eq!(broadcast("10.0.0.0/31".parse().unwrap()), None);
+        let brd = broadcast("10.0.0.2/30".parse().unwrap());
+        assert_eq!(brd, Some(Ipv4Addr::new(10, 0, 0, 3)));
+    }
+}

@@ -71,7 +71,7 @@ impl Wires {
             .enable_io()
             .build()
             .context("make an event loop for netlink")?;
-        let inside = netns::within(netns, || connect(&runtime))?;
+        let inside = netns::within(netns, || connect(&runtime).context("open a netlink socket"))?;
         Ok(Wires {
             inside,
             outside: None,
@@ -257,8 +257,8 @@ impl Wires {
     fn outside(&mut self) -> Result<Handle, Refused> {
         if self.outside.is_none() {
             let connected = connect(&self.runtime).map_err(|error| Refused {
-                request: format!("{error:#}"),
-                errno: Errno::last(),
+                request: "open a netlink socket".to_owned(),
+                errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
             })?;
             self.outside = Some(connected);
         }
@@ -294,9 +294,9 @@ impl Wires {
 }
 
 /// Opens a socket in the network namespace that the thread is in, served by `runtime`.
-fn connect(runtime: &Runtime) -> Result<Handle> {
+fn connect(runtime: &Runtime) -> std::io::Result<Handle> {
     let _context = runtime.enter();
-    let (connection, handle, _) = rtnetlink::new_connection().context("open a netlink socket")?;
+    let (connection, handle, _) = rtnetlink::new_connection()?;
     runtime.spawn(connection);
     Ok(handle)
 }

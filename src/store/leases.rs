@@ -111,10 +111,7 @@ pub fn releasing(home: &Home, network_id: &str, container: &str) -> Result<()> {
     };
     let path = path(home, network_id);
     let text = read(&path)?;
-    let Some(at) = lines(&text)
-        .find(|line| line.is_of(container))
-        .map(|line| line.at)
-    else {
+    let Some(at) = line_of(&text, container).map(|line| line.at) else {
         return Ok(());
     };
     let file = std::fs::OpenOptions::new().write(true).open(&path);
@@ -208,6 +205,24 @@ fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     })
 }
 
+/// The line of `container`. Looked for as text, since there may be ten thousand lines.
+fn line_of<'a>(text: &'a str, container: &str) -> Option<Line<'a>> {
+    let at = text.find(&format!(" {container} "))?;
+    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let line = lines(&text[start..]).next()?;
+    (line.container == container).then_some(Line { at: start, ..line })
+}
+
+/// The addresses of all lines; `None` if one is no address.
+fn addresses(text: &str) -> Option<Vec<Ipv4Addr>> {
+    let whole = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
+    whole
+        .map(|line| line.split(' ').nth(1)?.parse().ok())
+        .collect()
+}
+
 /// One try, under the lock. The inner error is one that time may cure.
 fn try_claim(
     home: &Home,
@@ -216,19 +231,15 @@ fn try_claim(
 ) -> Result<Result<Endpoint, Refusal>> {
     let path = path(home, &network.id);
     let text = read(&path)?;
-    if let Some(line) =
-        lines(&text).find(|line| line.state == HELD && line.is_of(&request.container))
+    if let Some(line) = line_of(&text, &request.container)
+        && line.state == HELD
     {
         let lease = line
             .lease()
             .with_context(|| format!("{} is damaged", path.display()))?;
         return Ok(Ok(endpoint(network, request, &lease)?));
     }
-    let mut taken = Vec::new();
-    for line in lines(&text) {
-        let address = line.address.parse();
-        taken.push(address.with_context(|| format!("{} is damaged", path.display()))?);
-    }
+    let mut taken = addresses(&text).with_context(|| format!("{} is damaged", path.display()))?;
     taken.sort_unstable();
     let address = match request.ip {
         Some(ip) => ipam::requested(network, ip, &taken),

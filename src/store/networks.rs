@@ -19,18 +19,27 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{Home, make_private_dir, read_json, write_json};
 use crate::net::network::Network;
 
-/// Locks all networks against another [`add`], for as long as the result lives.
-pub fn lock(home: &Home) -> Result<Flock<File>> {
+/// The right to declare a network, of which there is one at a time: two networks must not get the same
+/// addresses.
+#[derive(Debug)]
+pub struct Lock {
+    _directory: Flock<File>,
+}
+
+/// Waits for the right to declare a network.
+pub fn lock(home: &Home) -> Result<Lock> {
     let path = home.networks();
     make_private_dir(&path)?;
     let directory = File::open(&path).with_context(|| format!("open {}", path.display()))?;
-    Flock::lock(directory, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| errno)
-        .with_context(|| format!("lock {}", path.display()))
+    let locked = Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
+    Ok(Lock {
+        _directory: locked.with_context(|| format!("lock {}", path.display()))?,
+    })
 }
 
-/// Keeps a new network.
-pub fn add(home: &Home, network: &Network) -> Result<()> {
+/// Keeps a new network. What a killed command left of another is removed first.
+pub fn add(home: &Home, network: &Network, _lock: &Lock) -> Result<()> {
+    remove_nameless(home)?;
     let directory = directory(home, network);
     make_private_dir(&directory)?;
     make_private_dir(&names(home))?;
@@ -108,6 +117,21 @@ pub fn remove(home: &Home, network: &Network) -> Result<()> {
     gone(std::fs::remove_file(&name), name)?;
     let directory = directory(home, network);
     gone(std::fs::remove_dir_all(&directory), directory)
+}
+
+/// Removes the directories that no name leads to.
+fn remove_nameless(home: &Home) -> Result<()> {
+    let mut named = vec!["names".into()];
+    named.extend(declared(home)?.into_iter().map(|network| network.id.into()));
+    let path = home.networks();
+    let entries = std::fs::read_dir(&path).with_context(|| format!("read {}", path.display()))?;
+    for entry in entries.flatten() {
+        if !named.contains(&entry.file_name()) {
+            // It is of no use to anybody, and in nobody's way if it stays.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
 
 fn by_name(home: &Home, name: &str) -> Result<Option<Network>> {

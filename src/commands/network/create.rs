@@ -11,8 +11,7 @@ use crate::store::{Home, networks, new_id};
 
 /// Declares a network and prints its id.
 pub fn create(home: &Home, args: &CreateArgs) -> Result<()> {
-    // Nothing may come in between: two networks must not get the same addresses.
-    let _lock = networks::lock(home)?;
+    let lock = networks::lock(home)?;
     let network = Network::declare(
         &declaration(args),
         &networks::declared(home)?,
@@ -20,7 +19,7 @@ pub fn create(home: &Home, args: &CreateArgs) -> Result<()> {
         Timestamp::now(),
     )?;
     check_parent(&network.parent)?;
-    networks::add(home, &network)?;
+    networks::add(home, &network, &lock)?;
     println!("{}", network.id);
     Ok(())
 }

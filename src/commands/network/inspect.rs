@@ -5,12 +5,11 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use super::all_or_errors;
+use super::{all_or_errors, runs};
 use crate::cli::network::InspectArgs;
 use crate::net::ipam;
 use crate::net::network::{Network, Pool};
 use crate::out;
-use crate::store::claim::is_claimed;
 use crate::store::leases::{self, Lease};
 use crate::store::{Home, networks};
 
@@ -37,25 +36,26 @@ pub fn inspect(home: &Home, args: &InspectArgs) -> Result<()> {
 }
 
 fn describe(home: &Home, network: &Network) -> Result<Value> {
-    let leases = match network.is_predefined() {
-        true => Vec::new(),
-        false => {
-            leases::reclaim(home, &network.id)?;
-            leases::list(home, &network.id)?
+    let mut leases = Vec::new();
+    if !network.is_predefined() {
+        leases::reclaim(home, &network.id)?;
+        leases = leases::list(home, &network.id)?;
+    }
+    let mut active = Vec::new();
+    for lease in &leases {
+        if runs(home, lease)? {
+            active.push(lease);
         }
-    };
-    Ok(value(network, &leases, |lease| {
-        is_claimed(home, &lease.container)
-    }))
+    }
+    Ok(value(network, &leases, &active))
 }
 
-/// The network as Docker describes it; an endpoint is there while its container runs.
-fn value(network: &Network, leases: &[Lease], is_active: impl Fn(&Lease) -> bool) -> Value {
+/// The network as Docker describes it; only the `active` of its leases are endpoints.
+fn value(network: &Network, leases: &[Lease], active: &[&Lease]) -> Value {
     let mut taken: Vec<Ipv4Addr> = leases.iter().map(|lease| lease.address).collect();
     taken.sort_unstable();
-    let containers: Map<String, Value> = leases
+    let containers: Map<String, Value> = active
         .iter()
-        .filter(|lease| is_active(lease))
         .map(|lease| (lease.container.clone(), container(network, lease)))
         .collect();
     let ipam = match network.is_predefined() {
@@ -158,7 +158,7 @@ mod tests {
             endpoint: "8c".repeat(32),
             name: "my-macvlan-alpine".into(),
         };
-        let text = value(&network, std::slice::from_ref(&lease), |_| true).to_string();
+        let text = value(&network, std::slice::from_ref(&lease), &[&lease]).to_string();
         assert_eq!(
             text,
             format!(
@@ -179,7 +179,7 @@ mod tests {
                 network.id, lease.container, lease.endpoint
             )
         );
-        let stopped = value(&network, &[lease], |_| false);
+        let stopped = value(&network, &[lease], &[]);
         assert_eq!(stopped["Containers"], json!({}));
     }
 }

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-use super::all_or_errors;
+use super::{all_or_errors, runs};
 use crate::cli::network::RmArgs;
 use crate::net::network::Network;
-use crate::store::claim::{is_claimed, wait_until_free};
-use crate::store::containers::{State, Status};
+use crate::store::claim::wait_until_free;
 use crate::store::{Home, leases, networks, short};
 
 /// How long a container that is on its way out may take.
@@ -61,10 +60,5 @@ fn remove(home: &Home, network: &Network) -> Result<()> {
 /// Whether the lease's container runs. One that is just ending is waited for: `stop` and `network rm`
 /// in one line must work.
 fn is_active(home: &Home, lease: &leases::Lease) -> Result<bool> {
-    if !is_claimed(home, &lease.container) {
-        return Ok(false);
-    }
-    let runs = lease.state == leases::State::Held
-        && State::load(home, &lease.container)?.is_some_and(|state| state.status == Status::Running);
-    Ok(runs || !wait_until_free(home, &lease.container, PATIENCE))
+    Ok(runs(home, lease)? || !wait_until_free(home, &lease.container, PATIENCE))
 }

@@ -122,6 +122,26 @@ impl DeviceList {
         self.base == Base::DenyAll || !self.exceptions.is_empty()
     }
 
+    /// v1's files: the one that takes `a` for the base, and the one that takes the exceptions.
+    pub(super) fn file_names(&self) -> (&'static str, &'static str) {
+        match self.base {
+            Base::DenyAll => ("devices.deny", "devices.allow"),
+            Base::AllowAll => ("devices.allow", "devices.deny"),
+        }
+    }
+
+    /// Writes the list into v1's files: first the base, then one exception a write.
+    pub(super) fn write_files(&self, dir: &Path) -> Result<()> {
+        let (base, exceptions) = self.file_names();
+        super::write(&dir.join(base), "a")?;
+        let rules: Vec<String> = self.exceptions.iter().map(Rule::to_string).collect();
+        if rules.is_empty() {
+            Ok(())
+        } else {
+            super::write_each(&dir.join(exceptions), &rules)
+        }
+    }
+
     /// The same as a BPF program of type `BPF_PROG_TYPE_CGROUP_DEVICE`.
     ///
     /// Register 1 points to what is asked: kind and access in one word, major, minor. Register 0 is the

@@ -44,7 +44,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// Looks at what is mounted: one or two small reads.
+    /// Looks at what is mounted: in the usual place first, else in the list of all mounts.
     ///
     /// # Errors
     /// No cgroup file system is mounted.
@@ -52,6 +52,10 @@ impl Layout {
         let usual = Path::new("/sys/fs/cgroup");
         if statfs(usual).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC) {
             return Ok(Layout::V2(v2::Tree::at(usual)?));
+        }
+        let trees = v1::Trees::below(usual);
+        if !trees.is_empty() {
+            return Ok(Layout::V1(trees));
         }
         let mounts = fs_err::read_to_string("/proc/self/mountinfo")?;
         let trees = v1::Trees::read(&mounts);
@@ -150,8 +154,15 @@ pub enum Step {
         /// What is written.
         value: String,
     },
+    /// Host: write the v1 device list, rule by rule.
+    DeviceFiles {
+        /// The container's directory in the tree of `devices`.
+        dir: PathBuf,
+        /// What may be opened and made.
+        list: devices::DeviceList,
+    },
     /// Host: attach the v2 device list, a BPF program.
-    Devices {
+    DeviceProgram {
         /// The container's directory.
         dir: PathBuf,
         /// What may be opened and made.
@@ -185,10 +196,10 @@ impl Step {
                 without: "one container could use up the memory, processors or process numbers of the machine",
                 man: "cgroups(7)",
             },
-            Step::Devices { .. } => Lesson {
+            Step::DeviceFiles { .. } | Step::DeviceProgram { .. } => Lesson {
                 why: "who can make device nodes could make one for the host's disk; the list says which devices can be opened at all",
                 without: "`mknod disk b 8 0` and a read of it would give the container the host's files",
-                man: "bpf(2), BPF_PROG_TYPE_CGROUP_DEVICE",
+                man: "cgroups(7), \"devices\"; bpf(2), BPF_PROG_TYPE_CGROUP_DEVICE",
             },
             Step::Enter(_) => Lesson {
                 why: "the container's first process enters before it starts anything, so that all its children are born inside",
@@ -215,7 +226,15 @@ impl Step {
                 )
             }
             Step::Set { file, value } => format!("echo {} > {}", Shell::quote(value), quote(file)),
-            Step::Devices { list, .. } => {
+            Step::DeviceFiles { dir, list } => {
+                let (first, then) = list.file_names();
+                let mut lines = format!("echo a > {}", quote(&dir.join(first)));
+                for rule in &list.exceptions {
+                    lines.push_str(&format!("\necho '{rule}' > {}", quote(&dir.join(then))));
+                }
+                lines
+            }
+            Step::DeviceProgram { list, .. } => {
                 return Shell::Note(format!(
                     "the device list is a BPF program, which a shell cannot load: {list}"
                 ));
@@ -236,7 +255,8 @@ impl Step {
                 write(&dir.join(v2::SUBTREE_CONTROL), &plus(controllers))
             }
             Step::Set { file, value } => write(file, value),
-            Step::Devices { dir, list } => list.attach(dir),
+            Step::DeviceFiles { dir, list } => list.write_files(dir),
+            Step::DeviceProgram { dir, list } => list.attach(dir),
             Step::Enter(tasks) => write(tasks, "0"),
         }
     }
@@ -275,7 +295,16 @@ impl fmt::Display for Step {
                 )
             }
             Step::Set { file, value } => write!(f, "write({file:?}, {value:?})"),
-            Step::Devices { dir, list } => {
+            Step::DeviceFiles { dir, list } => {
+                let (first, then) = list.file_names();
+                write!(
+                    f,
+                    "write({:?}, \"a\"), write({:?}, ..) [{list}]",
+                    dir.join(first),
+                    dir.join(then)
+                )
+            }
+            Step::DeviceProgram { dir, list } => {
                 write!(
                     f,
                     "bpf(BPF_PROG_ATTACH, {{attach_type=BPF_CGROUP_DEVICE, target={dir:?}}}) [{list}]"
@@ -325,12 +354,33 @@ fn create(dir: &Path) -> Result<()> {
 
 /// Writes `value` in one go, as the kernel wants it; the file must exist.
 fn write(file: &Path, value: &str) -> Result<()> {
-    let step = || format!("write {value:?} to {}", file.display());
+    write_each(file, &[value])
+}
+
+/// The same for several values, one after the other: each write(2) is a command of its own.
+fn write_each(file: &Path, values: &[impl AsRef<str>]) -> Result<()> {
+    let all = || {
+        values
+            .iter()
+            .map(|v| format!("{:?}", v.as_ref()))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let step = || format!("write {} to {}", all(), file.display());
     let opened = OpenOptions::new().write(true).open(file);
     let mut opened = opened.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => anyhow::Error::from(error)
             .context(format!("{}: this kernel does not offer that file", step())),
         _ => anyhow::Error::from(error).context(step()),
     })?;
-    opened.write_all(value.as_bytes()).with_context(step)
+    for value in values {
+        let step = || format!("write {:?} to {}", value.as_ref(), file.display());
+        opened
+            .write_all(value.as_ref().as_bytes())
+            .with_context(step)?;
+    }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,7 @@ pub(super) fn plan_host(
     }
     let list = DeviceList::of(resources);
     if list.denies_something() {
-        steps.push(Step::Devices { dir, list });
+        steps.push(Step::DeviceProgram { dir, list });
     }
     Ok(steps)
 }
@@ -303,7 +303,7 @@ mod tests {
                 r#"write("/rmac/x/pids.max", "max")"#,
             ]
         );
-        assert!(matches!(steps[8], Step::Devices { .. }));
+        assert!(matches!(steps[8], Step::DeviceProgram { .. }));
     }
 
     #[test]

@@ -114,3 +114,6 @@ impl fmt::Display for Step {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;
