@@ -1,9 +1,9 @@
 //! Terminals: what a person in front of `rmac run -it` sees, and what is left when they go.
 
-mod lab;
+mod common;
 
-use lab::terminal::Terminal;
-use lab::{Lab, RMAC};
+use common::terminal::Terminal;
+use common::{Lab, RMAC};
 
 /// A network, so that this is the command of the issue: a container on the LAN with a terminal.
 fn lab_with_network() -> Lab {
@@ -75,9 +75,9 @@ fn ctrl_c_goes_to_the_program_and_the_exit_status_comes_back() {
 #[test]
 fn exec_has_a_terminal_too() {
     let lab = Lab::with_image();
-    lab.rmac(&["run", "-d", "--name", "c", lab.image(), "sleep", "1000"])
+    lab.rmac(&["run", "-d", "--name", "one", lab.image(), "sleep", "1000"])
         .ok();
-    let mut terminal = start(&lab, &["exec", "-it", "c", "sh"]);
+    let mut terminal = start(&lab, &["exec", "-it", "one", "sh"]);
     terminal.wait_for("/ # ");
     terminal.type_in("tty; exit 3\n");
     terminal.wait_for("/dev/pts/");
