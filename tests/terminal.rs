@@ -64,8 +64,9 @@ fn ctrl_c_goes_to_the_program_and_the_exit_status_comes_back() {
     let lab = Lab::with_image();
     let mut terminal = start(&lab, &["run", "--rm", "-it", lab.image(), "ash"]);
     terminal.wait_for("/ # ");
-    terminal.type_in("sleep 100\n");
-    terminal.wait_for("sleep 100");
+    // The echo of what is typed does not have the word that is waited for.
+    terminal.type_in("sh -c 'echo read\"\"y; exec sleep 100'\n");
+    terminal.wait_for("ready");
     terminal.type_in("\x03");
     terminal.wait_for("/ # ");
     terminal.type_in("exit 7\n");
