@@ -95,7 +95,7 @@ fn without_a_terminal() {
         ))
     };
     run("-it", "true", "true")
-        .ended(1)
+        .ended(125)
         .says("the input device is not a TTY");
     // -i passes the input on and closes it at its end.
     assert_eq!(
