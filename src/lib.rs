@@ -2,12 +2,36 @@
 //!
 //! The modules, in the order in which they are best read:
 //!
+//! * [`cli`]: every verb and flag; no logic
+//! * [`commands`]: one verb a file: arguments in, text out
+//! * [`exit`]: the exit codes
 //! * [`lesson`]: what a step tells about itself
+//! * [`spec`]: from what was asked for to the one description of a container
+//! * [`plan`]: from the description to the list of steps: THE ORDER
+//! * [`step`]: one step, whatever concept it belongs to
+//! * [`launch`]: takes the steps, on both sides of the clone
+//! * [`supervise`]: what stays with a container, and what its callers say to it
+//! * [`explain`]: the steps, told or written as a script
+//! * [`kernel`]: the kernel's concepts, one file each
+//! * [`net`]: networks, addresses, links
+//! * [`lab`]: a virtual LAN to try it all in
 //! * [`store`]: where everything lies
-//! * [`kernel`]: the kernel's concepts, one a file
-//! * [`sys`]: the only `unsafe`
+//! * [`out`]: what is printed: tables, JSON, Go templates, ages and sizes
+//! * [`sys`]: the system calls that nix does not wrap
 
+pub mod cli;
+pub mod commands;
+pub mod exit;
+pub mod explain;
 pub mod kernel;
+pub mod lab;
+pub mod launch;
 pub mod lesson;
+pub mod net;
+pub mod out;
+pub mod plan;
+pub mod spec;
+pub mod step;
 pub mod store;
+pub mod supervise;
 pub mod sys;

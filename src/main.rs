@@ -1,3 +1,28 @@
 //! rmac, the command: parse, dispatch, print the error chain once, exit.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use rmac::cli::Cli;
+use rmac::{commands, exit};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return match error.use_stderr() {
+                true => ExitCode::from(exit::RMAC_FAILED),
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
+    let usual = commands::usual_failure(&cli.command);
+    match commands::run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("rmac: {error:#}");
+            ExitCode::from(exit::code_of(&error, usual))
+        }
+    }
+}

@@ -1,7 +1,360 @@
 //! The system calls that nix does not wrap, each once. The only place with `unsafe`.
+//!
+//! clone3(2), pidfd_open(2), pidfd_send_signal(2), open_tree(2), move_mount(2), mount_setattr(2),
+//! fsopen(2), fsconfig(2), fsmount(2), close_range(2), fork(2).
+#![allow(unsafe_code)]
+
 pub mod bpf;
 pub mod capabilities;
 pub mod seccomp;
 pub mod signals;
 #[cfg(test)]
 pub mod test_support;
+
+use std::ffi::CString;
+use std::io::{Error, Result};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::unistd::Pid;
+
+/// Bit 33 of clone3's flags: libc's constant of this name is too narrow for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Who one is after [`clone3`] or [`fork`].
+#[derive(Debug)]
+pub enum Clone {
+    /// The caller; the new process is told by its number and by a file descriptor that stays its own
+    /// even when the number is used again (pidfd_open(2)).
+    Parent(Pid, OwnedFd),
+    /// The new process. It must end in execve(2) or `_exit(2)`: never return into its parent's code.
+    Child,
+}
+
+/// Makes a process in new namespaces (`flags`: `CLONE_NEW*`), born into `cgroup` where one is given
+/// (cgroup v2 only). The memory is copied, as with fork(2).
+///
+/// # Errors
+/// Fails where the process has more than one thread: the child would be a copy of one of them, with
+/// the locks of all others held for ever.
+pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone> {
+    require_single_thread()?;
+    let mut pidfd: RawFd = -1;
+    let mut args = libc::clone_args {
+        flags: flags | libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: args is a valid clone_args of the size told; without CLONE_VM the child gets a copy of
+    // the only thread's memory and stack, so it runs on as after fork(2).
+    let pid = check(unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut args,
+            size_of::<libc::clone_args>(),
+        )
+    })?;
+    if pid == 0 {
+        return Ok(Clone::Child);
+    }
+    // SAFETY: the kernel has stored a new descriptor that nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Clone::Parent(Pid::from_raw(pid as i32), pidfd))
+}
+
+/// fork(2), through the C library, which so keeps its own idea of the process's number.
+///
+/// # Errors
+/// As [`clone3`].
+pub fn fork() -> Result<Option<Pid>> {
+    require_single_thread()?;
+    // SAFETY: there is one thread only, so the child may do what its parent may.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Parent { child } => Ok(Some(child)),
+        nix::unistd::ForkResult::Child => Ok(None),
+    }
+}
+
+/// A directory in `/proc` has two links and one more for each directory in it: so the links of
+/// `/proc/self/task` tell the number of threads with one call.
+fn require_single_thread() -> Result<()> {
+    match std::fs::metadata("/proc/self/task")?.nlink() {
+        3 => Ok(()),
+        links => Err(Error::other(format!(
+            "cannot clone with {} threads running",
+            links.saturating_sub(2)
+        ))),
+    }
+}
+
+/// A descriptor for the process `pid`: it stays that process's, and becomes readable when it ends.
+pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
+    // SAFETY: plain integers; what comes back is a new descriptor.
+    fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })
+}
+
+/// Sends the signal `number` to the process behind `pidfd`, which cannot be another by now.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, number: i32) -> Result<()> {
+    // SAFETY: plain integers and a null siginfo, which the kernel fills itself.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            number,
+            0usize,
+            0,
+        )
+    })
+    .map(drop)
+}
+
+/// A copy of the mount at `path`, attached nowhere yet (`OPEN_TREE_CLONE`); with what is mounted below
+/// it where `flags` has `AT_RECURSIVE`.
+pub fn open_tree(directory: BorrowedFd<'_>, path: &Path, flags: u32) -> Result<OwnedFd> {
+    let path = c_path(path)?;
+    // SAFETY: path is a C string that outlives the call.
+    fd(unsafe {
+        libc::syscall(
+            libc::SYS_open_tree,
+            directory.as_raw_fd(),
+            path.as_ptr(),
+            flags | libc::OPEN_TREE_CLOEXEC,
+        )
+    })
+}
+
+/// Attaches the mount `from` on top of what `to` refers to; no path is walked.
+pub fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    const BOTH_EMPTY: u32 = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
+    // SAFETY: two descriptors and two empty C strings.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            from.as_raw_fd(),
+            c"".as_ptr(),
+            to.as_raw_fd(),
+            c"".as_ptr(),
+            BOTH_EMPTY,
+        )
+    })
+    .map(drop)
+}
+
+/// Changes the attributes (`MOUNT_ATTR_*`) and the propagation of the mount `mount`, and with
+/// `AT_RECURSIVE` in `flags` of all below it.
+pub fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    flags: i32,
+    set: u64,
+    clear: u64,
+    propagation: u64,
+) -> Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: set,
+        attr_clr: clear,
+        propagation,
+        userns_fd: 0,
+    };
+    // SAFETY: attributes is valid and its size is told; the path is an empty C string.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+    .map(drop)
+}
+
+/// A file system under construction: `fsopen`, parameters, `fsmount`.
+#[derive(Debug)]
+pub struct FsContext(OwnedFd);
+
+impl FsContext {
+    /// Begins a file system of the type `kind`, such as `overlay`.
+    pub fn open(kind: &str) -> Result<Self> {
+        let kind = CString::new(kind)?;
+        // SAFETY: kind is a C string that outlives the call.
+        fd(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC) })
+            .map(FsContext)
+    }
+
+    /// Sets the parameter `key` to `value`.
+    pub fn set(&self, key: &str, value: &Path) -> Result<()> {
+        let (key, value) = (CString::new(key)?, c_path(value)?);
+        self.config(
+            libc::FSCONFIG_SET_STRING,
+            key.as_ptr(),
+            value.as_ptr().cast(),
+        )
+    }
+
+    /// Sets the parameter `key` that has no value.
+    pub fn set_flag(&self, key: &str) -> Result<()> {
+        let key = CString::new(key)?;
+        self.config(libc::FSCONFIG_SET_FLAG, key.as_ptr(), std::ptr::null())
+    }
+
+    /// Makes the file system and a mount of it with the attributes `attributes`, attached nowhere yet.
+    pub fn mount(self, attributes: u32) -> Result<OwnedFd> {
+        self.config(
+            libc::FSCONFIG_CMD_CREATE,
+            std::ptr::null(),
+            std::ptr::null(),
+        )?;
+        // SAFETY: plain integers; what comes back is a new descriptor.
+        fd(unsafe {
+            libc::syscall(
+                libc::SYS_fsmount,
+                self.0.as_raw_fd(),
+                libc::FSMOUNT_CLOEXEC,
+                attributes,
+            )
+        })
+    }
+
+    /// What the kernel has to say beyond the errno (`e overlay: ...`), if anything.
+    pub fn message(&self) -> Option<String> {
+        let mut text = [0; 512];
+        let length = nix::unistd::read(self.0.as_fd(), &mut text).ok()?;
+        let text = String::from_utf8_lossy(&text[..length]).trim().to_owned();
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn config(
+        &self,
+        command: u32,
+        key: *const libc::c_char,
+        value: *const libc::c_void,
+    ) -> Result<()> {
+        // SAFETY: key and value are null or C strings that outlive the call.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_fsconfig,
+                self.0.as_raw_fd(),
+                command,
+                key,
+                value,
+                0,
+            )
+        })
+        .map(drop)
+    }
+}
+
+/// Marks every descriptor from `first` on to be closed by execve(2), so that none of the host's
+/// reaches the program (CVE-2024-21626).
+pub fn close_on_exec_from(first: u32) -> Result<()> {
+    // SAFETY: plain integers; nothing is closed now, so no owner loses its descriptor.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    })
+    .map(drop)
+}
+
+/// Closes every descriptor from `first` on, whoever thinks to own it: for a process that will never
+/// return into code that does.
+pub fn close_from(first: u32) {
+    // SAFETY: plain integers; the caller runs on without any of its former descriptors.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+/// Makes the terminal `terminal` the controlling one of this session (`TIOCSCTTY`, ioctl_tty(2)).
+pub fn take_terminal(terminal: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the request takes a plain integer.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) } as i64).map(drop)
+}
+
+/// The size of the terminal `terminal` in rows and columns.
+pub fn window_size(terminal: BorrowedFd<'_>) -> Result<(u16, u16)> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: size is a valid winsize for the kernel to fill.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) } as i64)?;
+    Ok((size.ws_row, size.ws_col))
+}
+
+/// Sets the size of the terminal `terminal`; its programs get SIGWINCH.
+pub fn set_window_size(terminal: BorrowedFd<'_>, (rows, columns): (u16, u16)) -> Result<()> {
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: size is a valid winsize that outlives the call.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) } as i64)
+        .map(drop)
+}
+
+/// Unlocks the slave side of the pseudo-terminal `master` and opens it (`TIOCGPTPEER`): no path in the
+/// container's `/dev/pts` is trusted.
+pub fn open_terminal_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let unlock: libc::c_int = 0;
+    // SAFETY: unlock is a valid int that outlives the call.
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) } as i64)?;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the request takes plain flags; what comes back is a new descriptor.
+    fd(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) } as i64)
+}
+
+/// Ends this process at once: no destructor, no flush of buffers that belong to its parent.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit(2) does not return and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+/// Takes over a descriptor that came with the process, by number.
+///
+/// # Errors
+/// Fails where no such descriptor is open.
+pub fn inherited_fd(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: fcntl on a number is harmless; only an open descriptor is taken over.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) } as i64)?;
+    // SAFETY: it is open, and the caller names a descriptor that nothing else in the process owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn check(result: i64) -> Result<i64> {
+    if result < 0 {
+        Err(Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn fd(result: i64) -> Result<OwnedFd> {
+    let number = check(result)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(number as RawFd) })
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}

@@ -117,7 +117,13 @@ pub fn plan(process: &Process) -> Vec<Step> {
     if let Some(sets) = process.capabilities() {
         let of = |set: &Option<Capabilities>| set.clone().unwrap_or_default();
         steps.push(Step::Bounding(of(sets.bounding())));
-        if process.user().uid() != 0 {
+        // A name is resolved in the container only; for root this changes nothing.
+        let named = process
+            .user()
+            .username()
+            .as_deref()
+            .is_some_and(|name| !name.is_empty());
+        if process.user().uid() != 0 || named {
             steps.push(Step::Keep);
         }
         steps.push(Step::Sets {

@@ -1,9 +1,16 @@
-//! The kernel's concepts, one a file, all with the same face (see [`crate::lesson`]).
+//! The kernel's concepts, one file each, all with the face that [`crate::lesson`] describes.
 
 pub mod capabilities;
 pub mod cgroups;
 pub mod devices;
+pub mod identity;
+pub mod init;
 pub mod limits;
+pub mod mounts;
+pub mod namespaces;
+pub mod program;
+pub mod rootfs;
 pub mod seccomp;
 pub mod signals;
+pub mod terminal;
 pub mod user;

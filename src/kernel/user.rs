@@ -15,7 +15,8 @@ use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use oci_spec::runtime::Process;
 
@@ -118,6 +119,12 @@ pub fn find_group(word: &str, group: &str) -> Result<u32> {
 /// The change of user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// Looks the user up in the container's own `/etc/passwd` and `/etc/group`, then becomes it. Taken
+    /// after the pivot, so the image's files are the only ones in reach.
+    LogIn {
+        /// As `--user` has it: `name|uid[:group|gid]`, empty for root.
+        wanted: String,
+    },
     /// Sets the supplementary groups, the group and the user, in this order: each takes a capability
     /// that the next could lose.
     Become {
@@ -130,9 +137,14 @@ pub enum Step {
     },
 }
 
-/// The user of `process`.
+/// The user of `process`: a name is for the container to resolve, numbers are taken as they are.
 pub fn plan(process: &Process) -> Vec<Step> {
     let user = process.user();
+    if let Some(wanted) = user.username() {
+        return vec![Step::LogIn {
+            wanted: wanted.clone(),
+        }];
+    }
     vec![Step::Become {
         uid: user.uid(),
         gid: user.gid(),
@@ -152,7 +164,12 @@ impl Step {
 
     /// The same as perl.
     pub fn shell(&self) -> Shell {
-        let Step::Become { uid, gid, groups } = self;
+        let (uid, gid, groups) = match self {
+            Step::LogIn { wanted } => {
+                return Shell::Perl(format!("login('{}');", wanted.replace('\'', "")));
+            }
+            Step::Become { uid, gid, groups } => (uid, gid, groups),
+        };
         let packed = if groups.is_empty() {
             "0".to_owned()
         } else {
@@ -167,22 +184,71 @@ impl Step {
         ))
     }
 
-    /// Becomes the user. Nothing takes it back: it dies with the process.
+    /// Becomes the user; its home directory where it was looked up. Nothing takes it back: it dies
+    /// with the process.
     ///
     /// # Errors
-    /// Those of the three calls.
-    pub fn take(&self) -> Result<()> {
-        let Step::Become { uid, gid, groups } = self;
-        let all: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-        setgroups(&all).with_context(|| format!("setgroups([{}])", list(groups)))?;
-        setgid(Gid::from_raw(*gid)).with_context(|| format!("setgid({gid})"))?;
-        setuid(Uid::from_raw(*uid)).with_context(|| format!("setuid({uid})"))
+    /// Docker's words for an unknown user; those of the three calls.
+    pub fn take(&self) -> Result<Option<String>> {
+        match self {
+            Step::LogIn { wanted } => {
+                let root = openat(
+                    AT_FDCWD,
+                    "/",
+                    OFlag::O_PATH | OFlag::O_CLOEXEC,
+                    Mode::empty(),
+                )
+                .context("open the container's root")?;
+                let user = resolve(wanted, &root)?;
+                own_stdio(user.uid)?;
+                become_user(user.uid, user.gid, &user.groups)?;
+                Ok(Some(user.home))
+            }
+            Step::Become { uid, gid, groups } => become_user(*uid, *gid, groups).map(|()| None),
+        }
     }
+}
+
+/// Gives descriptors 0, 1 and 2 to the user, who may otherwise not open `/dev/stdout` again. Files of
+/// root's that are no pipe or terminal, such as `/dev/null`, stay root's.
+fn own_stdio(uid: u32) -> Result<()> {
+    if uid == 0 {
+        return Ok(());
+    }
+    for fd in [
+        std::io::stdin().as_fd(),
+        std::io::stdout().as_fd(),
+        std::io::stderr().as_fd(),
+    ] {
+        let status = fstat(fd).context("fstat")?;
+        let kind = status.st_mode & nix::libc::S_IFMT;
+        let terminal = nix::unistd::isatty(fd).unwrap_or(false);
+        if kind == nix::libc::S_IFIFO || terminal {
+            nix::unistd::fchown(fd, Some(Uid::from_raw(uid)), None)
+                .context("fchown the program's output")?;
+        }
+    }
+    Ok(())
+}
+
+fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
+    let all: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    setgroups(&all).with_context(|| format!("setgroups([{}])", list(groups)))?;
+    setgid(Gid::from_raw(gid)).with_context(|| format!("setgid({gid})"))?;
+    setuid(Uid::from_raw(uid)).with_context(|| format!("setuid({uid})"))
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Step::Become { uid, gid, groups } = self;
+        let (uid, gid, groups) = match self {
+            Step::LogIn { wanted } if wanted.is_empty() => {
+                return write!(f, "setgroups(..), setgid(0), setuid(0)");
+            }
+            Step::LogIn { wanted } => {
+                return write!(f, "setgroups(..), setgid(..), setuid(the user {wanted:?})");
+            }
+            Step::Become { uid, gid, groups } => (uid, gid, groups),
+        };
         let (count, groups) = (groups.len(), list(groups));
         write!(
             f,

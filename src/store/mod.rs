@@ -16,6 +16,11 @@
 //! old text or the new one, never half of either. What must not happen twice at once is guarded by
 //! flock(2), which the kernel drops with its holder, however that ends.
 
+pub mod claim;
+pub mod containers;
+pub mod leases;
+pub mod networks;
+
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};

@@ -186,6 +186,18 @@ pub(super) fn plan_child(
     Ok(trees.holding(&wanted(resources)).map(enter).collect())
 }
 
+/// The trees that a container with these limits is in: where each is mounted, and its controllers.
+pub fn joined<'a>(
+    trees: &'a Trees,
+    resources: Option<&LinuxResources>,
+) -> Vec<&'a (PathBuf, Vec<String>)> {
+    let wanted = wanted(resources);
+    let mounts: Vec<&Path> = trees.holding(&wanted).collect();
+    let all = trees.0.iter();
+    all.filter(|(mount, _)| mounts.contains(&mount.as_path()))
+        .collect()
+}
+
 /// The limits alone.
 pub(super) fn limits(trees: &Trees, below: &Path, resources: &LinuxResources) -> Result<Vec<Step>> {
     let mut limits = Limits {

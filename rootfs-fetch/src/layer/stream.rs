@@ -1,0 +1,184 @@
+//! Streams: from compressed blob to tar bytes, decompressed and hashed in a thread of its own.
+//!
+//! Decompressing and hashing keep one processor busy, making files another, so they are two threads with a short
+//! queue between them: memory stays flat however big the layer is. Which compression it is, the first bytes say; a
+//! media type can lie. RFC 1952 (gzip), RFC 8878 (zstd).
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+
+use crate::digest::{Digest, Hasher};
+
+const CHUNK: usize = 256 << 10;
+const QUEUE: usize = 8;
+
+/// Decompresses `blob` if it is compressed, hands the plain bytes to `consume`, and returns what that returned with
+/// the digest of *all* plain bytes (the diff_id), also of those `consume` did not want.
+///
+/// # Errors
+/// A damaged stream, more than `limit` plain bytes, and errors of `consume`.
+pub fn decompressed<T>(
+    blob: impl Read + Send,
+    limit: u64,
+    consume: impl FnOnce(&mut Chunks) -> Result<T>,
+) -> Result<(T, Digest)> {
+    let (sender, receiver) = sync_channel(QUEUE);
+    thread::scope(|scope| {
+        let producer = scope.spawn(move || produce(blob, limit, &sender));
+        let mut chunks = Chunks { receiver: Some(receiver), chunk: Vec::new(), read: 0 };
+        let consumed = consume(&mut chunks);
+        if consumed.is_ok() {
+            // What follows the end of the archive is part of the digest all the same.
+            while chunks.next_chunk() {}
+        }
+        drop(chunks);
+        match (producer.join(), consumed) {
+            (Ok(Ok(Some(digest))), Ok(value)) => Ok((value, digest)),
+            // The damage in the stream is the cause, whatever the consumer made of it.
+            (Ok(Err(error)), _) => Err(error),
+            (_, Err(error)) => Err(error),
+            _ => bail!("the decompressing thread failed"),
+        }
+    })
+}
+
+/// Decompresses from a reader, as the first bytes tell.
+pub fn decoder<'a>(blob: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
+    let mut blob = BufReader::with_capacity(64 << 10, blob);
+    let start = blob.fill_buf()?;
+    Ok(match start {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(blob)?),
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(blob)?),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => bail!("the layer is compressed with xz, which images may not use; unpack it first"),
+        [b'B', b'Z', b'h', ..] => bail!("the layer is compressed with bzip2, which images may not use; unpack it first"),
+        _ => Box::new(blob),
+    })
+}
+
+/// The consumer's end: the plain bytes.
+pub struct Chunks {
+    receiver: Option<Receiver<Vec<u8>>>,
+    chunk: Vec<u8>,
+    read: usize,
+}
+
+impl Chunks {
+    fn next_chunk(&mut self) -> bool {
+        match self.receiver.as_ref().and_then(|r| r.recv().ok()) {
+            Some(chunk) => {
+                (self.chunk, self.read) = (chunk, 0);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.read == self.chunk.len() && !self.next_chunk() {
+            return Ok(0);
+        }
+        let n = buf.len().min(self.chunk.len() - self.read);
+        buf[..n].copy_from_slice(&self.chunk[self.read..self.read + n]);
+        self.read += n;
+        Ok(n)
+    }
+}
+
+/// Returns `None` when the consumer hung up.
+fn produce(mut blob: impl Read, limit: u64, sender: &SyncSender<Vec<u8>>) -> Result<Option<Digest>> {
+    let mut hasher = Hasher::default();
+    let mut total: u64 = 0;
+    {
+        let mut plain = decoder(&mut blob)?;
+        loop {
+            let mut chunk = vec![0; CHUNK];
+            let mut filled = 0;
+            while filled < CHUNK {
+                match plain.read(&mut chunk[filled..]).context("cannot read the layer")? {
+                    0 => break,
+                    n => filled += n,
+                }
+            }
+            if filled == 0 {
+                break;
+            }
+            chunk.truncate(filled);
+            total += filled as u64;
+            if total > limit {
+                bail!("the layer inflates to more than {limit} bytes, which looks like a bomb; allow more with the limit on unpacked bytes");
+            }
+            hasher.update(&chunk);
+            if sender.send(chunk).is_err() {
+                return Ok(None);
+            }
+        }
+    }
+    // To the very end, so that the blob's own digest is checked, too.
+    io::copy(&mut blob, &mut io::sink()).context("cannot read the layer")?;
+    Ok(Some(hasher.finish()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(bytes).unwrap();
+        gz.finish().unwrap()
+    }
+
+    fn read(blob: &[u8], limit: u64) -> Result<(Vec<u8>, Digest)> {
+        decompressed(blob, limit, |chunks| {
+            let mut all = Vec::new();
+            chunks.read_to_end(&mut all)?;
+            Ok(all)
+        })
+    }
+
+    #[test]
+    fn every_member_and_frame_counts_and_the_bytes_decide() {
+        let (a, b) = (b"hello ".as_slice(), b"world".as_slice());
+        let gz = [gzip(a), gzip(b)].concat();
+        let zst = [zstd::encode_all(a, 3).unwrap(), zstd::encode_all(b, 3).unwrap()].concat();
+        for blob in [gz, zst, b"hello world".to_vec()] {
+            let (bytes, digest) = read(&blob, 100).unwrap();
+            assert_eq!(bytes, b"hello world");
+            assert_eq!(digest, Digest::of(b"hello world"));
+        }
+    }
+
+    #[test]
+    fn damage_and_bombs_are_errors() {
+        let mut cut = gzip(&[7; 10_000]);
+        cut.truncate(cut.len() - 5);
+        assert!(read(&cut, 1 << 20).is_err(), "cut");
+        let mut wrong = gzip(&[7; 10_000]);
+        let crc = wrong.len() - 6;
+        wrong[crc] ^= 1;
+        assert!(read(&wrong, 1 << 20).is_err(), "crc");
+        let error = read(&gzip(&vec![0; 10 << 20]), 1 << 20).unwrap_err().to_string();
+        assert!(error.contains("bomb"), "{error}");
+        assert!(read(b"\xfd7zXZ\0", 100).is_err(), "xz");
+    }
+
+    #[test]
+    fn a_consumer_that_gives_up_does_not_hang_the_producer() {
+        let blob = vec![0u8; 30 << 20];
+        let error = decompressed(blob.as_slice(), u64::MAX, |_| -> Result<()> { bail!("enough") }).unwrap_err();
+        assert_eq!(error.to_string(), "enough");
+    }
+
+    #[test]
+    fn bytes_nobody_reads_are_hashed() {
+        let (_, digest) = decompressed(b"rest".as_slice(), 10, |_| Ok(())).unwrap();
+        assert_eq!(digest, Digest::of(b"rest"));
+    }
+}

@@ -1,0 +1,127 @@
+//! Every verb and flag, as clap types; no logic.
+//!
+//! Names, letters and help follow Docker's, so that who knows the one knows the other.
+
+pub mod container;
+pub mod image;
+pub mod lab;
+pub mod network;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A minimal, daemonless container runtime with built-in macvlan networking
+#[derive(Debug, Parser)]
+#[command(
+    name = "rmac",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// Where rmac keeps what survives a reboot
+    #[arg(
+        long,
+        global = true,
+        env = "RMAC_ROOT",
+        default_value = "/var/lib/rmac",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
+    pub root: PathBuf,
+    /// Where rmac keeps what is gone at reboot
+    #[arg(
+        long,
+        global = true,
+        env = "RMAC_RUNROOT",
+        default_value = "/run/rmac",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
+    pub runroot: PathBuf,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create and run a new container from an image
+    Run(Box<container::RunArgs>),
+    /// Create a new container
+    Create(Box<container::CreateArgs>),
+    /// Start one or more stopped containers
+    Start(container::StartArgs),
+    /// Execute a command in a running container
+    Exec(container::ExecArgs),
+    /// Stop one or more running containers
+    Stop(container::StopArgs),
+    /// Kill one or more running containers
+    Kill(container::KillArgs),
+    /// Block until one or more containers stop, then print their exit codes
+    Wait(container::Names),
+    /// Remove one or more containers
+    Rm(container::RmArgs),
+    /// List containers
+    Ps(container::PsArgs),
+    /// Fetch the logs of a container
+    Logs(container::LogsArgs),
+    /// Attach local standard input, output, and error streams to a running container
+    Attach(container::AttachArgs),
+    /// Return low-level information on containers, images and networks
+    Inspect(container::InspectArgs),
+    /// Manage containers
+    #[command(subcommand)]
+    Container(container::ContainerCommand),
+    /// Download an image from a registry
+    Pull(image::PullArgs),
+    /// List images
+    Images(image::ImagesArgs),
+    /// Remove one or more images
+    Rmi(image::RmiArgs),
+    /// Load images from a docker archive, an OCI archive or an OCI layout directory
+    Load(image::LoadArgs),
+    /// Import the contents from a tarball to create a filesystem image
+    Import(image::ImportArgs),
+    /// Manage images
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// Manage networks
+    #[command(subcommand)]
+    Network(network::NetworkCommand),
+    /// A virtual LAN to try it all in
+    Lab(lab::LabArgs),
+    /// Show the rmac version information
+    Version(VersionArgs),
+    /// Print shell completions
+    #[command(hide = true)]
+    Completion(CompletionArgs),
+}
+
+/// The flags of `version`.
+#[derive(Debug, Args)]
+pub struct VersionArgs {
+    /// Format output: json, or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+/// The flags of `completion`.
+#[derive(Debug, Args)]
+pub struct CompletionArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        super::Cli::command().debug_assert();
+    }
+}

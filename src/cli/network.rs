@@ -1,0 +1,100 @@
+//! The flags of `rmac network`.
+
+use clap::{ArgAction, Args, Subcommand};
+
+/// Manage networks
+#[derive(Debug, Clone, Subcommand)]
+pub enum NetworkCommand {
+    /// Create a network
+    Create(CreateArgs),
+    /// List networks
+    #[command(visible_alias = "list")]
+    Ls(LsArgs),
+    /// Display detailed information on one or more networks
+    Inspect(InspectArgs),
+    /// Remove one or more networks
+    #[command(visible_alias = "remove")]
+    Rm(RmArgs),
+}
+
+/// The flags of `network create`.
+#[derive(Debug, Clone, Args)]
+pub struct CreateArgs {
+    /// Driver to manage the network: macvlan
+    #[arg(short, long, default_value = "macvlan")]
+    pub driver: String,
+    /// Subnet of the LAN in CIDR format
+    #[arg(long, value_name = "SUBNET", value_delimiter = ',')]
+    pub subnet: Vec<String>,
+    /// The LAN's router, for the subnet
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    pub gateway: Vec<String>,
+    /// Give out container addresses from this part of the subnet
+    #[arg(long, value_name = "RANGE", value_delimiter = ',')]
+    pub ip_range: Vec<String>,
+    /// An address that something else on the LAN has
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    pub aux_address: Vec<String>,
+    /// Set driver specific options: parent, macvlan_mode
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub opt: Vec<String>,
+    /// Set metadata on the network
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub label: Vec<String>,
+    /// Give containers no default route
+    #[arg(long)]
+    pub internal: bool,
+    /// Give out IPv4 addresses
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub ipv4: bool,
+    /// Give out IPv6 addresses
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub ipv6: bool,
+    /// The network's name
+    #[arg(value_name = "NETWORK")]
+    pub name: String,
+}
+
+/// The flags of `network ls`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LsArgs {
+    /// Only show network IDs
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Do not truncate the output
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Filter output: driver, id, label, name, scope, type (as in driver=macvlan)
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+    /// Format output: table, json, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+/// The flags of `network inspect`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct InspectArgs {
+    /// Format output: json, or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Verbose output for diagnostics (there is no more to say)
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Names or IDs
+    #[arg(value_name = "NETWORK", required = true)]
+    pub networks: Vec<String>,
+}
+
+/// The flags of `network rm`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RmArgs {
+    /// Do not error if the network does not exist
+    #[arg(short, long)]
+    pub force: bool,
+    /// Names or IDs
+    #[arg(value_name = "NETWORK", required = true)]
+    pub networks: Vec<String>,
+}

@@ -1,0 +1,109 @@
+//! `rmac lab`: a virtual LAN, built, entered and taken away.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+
+use anyhow::{Result, ensure};
+
+use crate::cli::lab::{LabArgs, LabCommand, On};
+use crate::lab::{HOST, Lab, ROUTER, Station, Up, is_inside};
+use crate::store::Home;
+use crate::supervise::heal;
+
+/// Does what the command says; the exit code is that of a command that could not be executed, since
+/// one that could takes the place of this process.
+pub fn run(home: &Home, args: &LabArgs) -> Result<u8> {
+    ensure!(
+        !is_inside(home),
+        "this command runs inside a lab: leave its shell first"
+    );
+    let lab = Lab::named(home, &args.name)?;
+    match &args.command {
+        LabCommand::Up => up(&lab),
+        LabCommand::Down => down(&lab),
+        LabCommand::Status => status(&lab),
+        LabCommand::Shell { on } => {
+            let shell = std::env::var_os("SHELL").unwrap_or_else(|| OsString::from("/bin/sh"));
+            exec(&lab, *on, &[shell])
+        }
+        LabCommand::Run { on, command } => exec(&lab, *on, command),
+    }
+}
+
+fn up(lab: &Lab) -> Result<u8> {
+    let name = lab.name();
+    match lab.up()? {
+        Up::Already => println!("The lab {name:?} is up already."),
+        Up::Made => print!("{}", picture(lab)),
+    }
+    Ok(0)
+}
+
+fn down(lab: &Lab) -> Result<u8> {
+    lab.end_processes()?;
+    // The containers' cgroups are not in the lab, and nobody is left to remove them.
+    heal::sweep(lab.home());
+    lab.down()?;
+    Ok(0)
+}
+
+fn picture(lab: &Lab) -> String {
+    let name = lab.name();
+    let flag = match name {
+        "lab" => String::new(),
+        _ => format!(" --name {name}"),
+    };
+    format!(
+        "The lab {name:?} is up: a LAN made of three network namespaces.\n\
+         \n    \
+         router                    switch                    host\n    \
+         eth0 {ROUTER}/24 ---- [ br0 ] ---- eth0 {HOST}/24\n                                          \
+         |\n                                          \
+         `- the parent of your containers\n\
+         \n\
+         rmac lab shell{flag}       a shell on the host: its eth0 is plugged into the switch\n\
+         rmac lab run{flag} CMD     one command there; with --on router, on the router\n\
+         rmac lab down{flag}        takes it all away\n"
+    )
+}
+
+fn status(lab: &Lab) -> Result<u8> {
+    if !lab.is_up() {
+        println!("The lab {:?} is not up.", lab.name());
+        return Ok(1);
+    }
+    print!("{}", picture(lab));
+    let rows: Vec<Vec<String>> = lab
+        .processes()?
+        .into_iter()
+        .map(|process| {
+            let station = process.station.map_or("container", Station::name);
+            let name = crate::out::escape(&process.name).into_owned();
+            vec![process.pid.to_string(), station.to_owned(), name]
+        })
+        .collect();
+    if !rows.is_empty() {
+        print!(
+            "\n{}",
+            crate::out::table(&["PID", "WHERE", "COMMAND"], &rows)
+        );
+    }
+    Ok(0)
+}
+
+fn exec(lab: &Lab, on: On, command: &[OsString]) -> Result<u8> {
+    let station = match on {
+        On::Host => Station::Host,
+        On::Router => Station::Router,
+        On::Switch => Station::Switch,
+    };
+    let Some((program, arguments)) = command.split_first() else {
+        anyhow::bail!("no command given");
+    };
+    let error = lab.exec(station, program, arguments)?;
+    eprintln!("rmac: execute {}: {error}", program.display());
+    Ok(match error.kind() {
+        ErrorKind::NotFound => 127,
+        _ => 126,
+    })
+}

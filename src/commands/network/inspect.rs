@@ -1,0 +1,185 @@
+//! `rmac network inspect`: everything about a network, in Docker's JSON.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+
+use super::{all_or_errors, runs};
+use crate::cli::network::InspectArgs;
+use crate::net::ipam;
+use crate::net::network::{Network, Pool};
+use crate::out;
+use crate::store::leases::{self, Lease};
+use crate::store::{Home, networks};
+
+/// Prints the networks that there are, and returns the errors of the others.
+pub fn inspect(home: &Home, args: &InspectArgs) -> Result<()> {
+    let mut found = Vec::new();
+    let mut errors = Vec::new();
+    for reference in &args.networks {
+        match networks::load(home, reference).and_then(|network| describe(home, &network)) {
+            Ok(value) => found.push(value),
+            Err(error) => errors.push(error),
+        }
+    }
+    match args.format.as_deref() {
+        None | Some("") => println!("{}", out::json(&found)),
+        Some("json") => println!("{}", Value::Array(found)),
+        Some(template) => {
+            for value in &found {
+                println!("{}", out::render(template, value)?);
+            }
+        }
+    }
+    all_or_errors(errors)
+}
+
+fn describe(home: &Home, network: &Network) -> Result<Value> {
+    let mut leases = Vec::new();
+    if !network.is_predefined() {
+        leases::reclaim(home, &network.id)?;
+        leases = leases::list(home, &network.id)?;
+    }
+    let mut active = Vec::new();
+    for lease in &leases {
+        if runs(home, lease)? {
+            active.push(lease);
+        }
+    }
+    Ok(value(network, &leases, &active))
+}
+
+/// The network as Docker describes it; only the `active` of its leases are endpoints.
+fn value(network: &Network, leases: &[Lease], active: &[&Lease]) -> Value {
+    let mut taken: Vec<Ipv4Addr> = leases.iter().map(|lease| lease.address).collect();
+    taken.sort_unstable();
+    let containers: Map<String, Value> = active
+        .iter()
+        .map(|lease| (lease.container.clone(), container(network, lease)))
+        .collect();
+    let ipam = match network.is_predefined() {
+        true => json!({"Driver": "default", "Options": null, "Config": null}),
+        false => json!({
+            "Driver": "default",
+            "Options": {},
+            "Config": network.subnets.iter().map(config).collect::<Vec<_>>(),
+        }),
+    };
+    let mut value = json!({
+        "Name": network.name,
+        "Id": network.id,
+        "Created": network.created.to_string(),
+        "Scope": "local",
+        "Driver": network.driver.to_string(),
+        "EnableIPv4": network.enable_ipv4,
+        "EnableIPv6": network.enable_ipv6,
+        "IPAM": ipam,
+        "Internal": network.internal,
+        "Attachable": false,
+        "Ingress": false,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": false,
+        "Options": network.options,
+        "Labels": network.labels,
+        "Containers": containers,
+    });
+    if !network.is_predefined() {
+        let subnets: Map<String, Value> = network
+            .subnets
+            .iter()
+            .map(|pool| (pool.subnet.to_string(), usage(pool, &taken)))
+            .collect();
+        value["Status"] = json!({"IPAM": {"Subnets": subnets}});
+    }
+    value
+}
+
+/// A pool; what was not declared is left out.
+fn config(pool: &Pool) -> Value {
+    let mut config = json!({"Subnet": pool.subnet});
+    if let Some(range) = pool.ip_range {
+        config["IPRange"] = json!(range);
+    }
+    if let Some(gateway) = pool.gateway {
+        config["Gateway"] = json!(gateway);
+    }
+    if !pool.aux.is_empty() {
+        config["AuxiliaryAddresses"] = json!(pool.aux);
+    }
+    config
+}
+
+fn container(network: &Network, lease: &Lease) -> Value {
+    let pool = network
+        .subnets
+        .iter()
+        .find(|pool| pool.subnet.contains(&std::net::IpAddr::V4(lease.address)));
+    let prefix = pool.map_or(32, |pool| pool.subnet.prefix_len());
+    json!({
+        "Name": lease.name,
+        "EndpointID": lease.endpoint,
+        "MacAddress": lease.mac,
+        "IPv4Address": format!("{}/{prefix}", lease.address),
+        "IPv6Address": "",
+    })
+}
+
+fn usage(pool: &Pool, taken: &[Ipv4Addr]) -> Value {
+    let (in_use, available) = ipam::count(pool, taken);
+    json!({"IPsInUse": in_use, "DynamicIPsAvailable": available})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::declare::Declaration;
+    use crate::net::endpoint::Mac;
+    use crate::store::leases::State;
+
+    #[test]
+    fn keys_are_docker_s_in_docker_s_order() {
+        let declaration = Declaration {
+            name: "my-macvlan-net".into(),
+            subnets: vec!["172.16.86.0/24".into()],
+            gateways: vec!["172.16.86.1".into()],
+            options: vec!["parent=eth0".into()],
+            ipv4: true,
+            ..Declaration::default()
+        };
+        let created = "2026-11-24T07:00:00.5Z".parse().unwrap();
+        let network = Network::declare(&declaration, &[], "5e".repeat(32), created).unwrap();
+        let address = Ipv4Addr::new(172, 16, 86, 2);
+        let lease = Lease {
+            state: State::Held,
+            address,
+            mac: Mac::of(address),
+            container: "be".repeat(32),
+            endpoint: "8c".repeat(32),
+            name: "my-macvlan-alpine".into(),
+        };
+        let text = value(&network, std::slice::from_ref(&lease), &[&lease]).to_string();
+        assert_eq!(
+            text,
+            format!(
+                concat!(
+                    r#"{{"Name":"my-macvlan-net","Id":"{}","Created":"2026-11-24T07:00:00.5Z","#,
+                    r#""Scope":"local","Driver":"macvlan","EnableIPv4":true,"EnableIPv6":false,"#,
+                    r#""IPAM":{{"Driver":"default","Options":{{}},"#,
+                    r#""Config":[{{"Subnet":"172.16.86.0/24","Gateway":"172.16.86.1"}}]}},"#,
+                    r#""Internal":false,"Attachable":false,"Ingress":false,"#,
+                    r#""ConfigFrom":{{"Network":""}},"ConfigOnly":false,"#,
+                    r#""Options":{{"parent":"eth0"}},"Labels":{{}},"#,
+                    r#""Containers":{{"{}":{{"Name":"my-macvlan-alpine","EndpointID":"{}","#,
+                    r#""MacAddress":"02:42:ac:10:56:02","IPv4Address":"172.16.86.2/24","#,
+                    r#""IPv6Address":""}}}},"#,
+                    r#""Status":{{"IPAM":{{"Subnets":{{"172.16.86.0/24":"#,
+                    r#"{{"IPsInUse":4,"DynamicIPsAvailable":252}}}}}}}}}}"#
+                ),
+                network.id, lease.container, lease.endpoint
+            )
+        );
+        let stopped = value(&network, &[lease], &[]);
+        assert_eq!(stopped["Containers"], json!({}));
+    }
+}

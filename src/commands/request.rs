@@ -1,0 +1,328 @@
+//! From the flags of `run` and `create` to what is asked for: words become values, and each mistake has
+//! its text.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use oci_spec::runtime::{
+    LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, PosixRlimit,
+    PosixRlimitBuilder, PosixRlimitType,
+};
+
+use super::volume;
+use crate::cli::container::ContainerArgs;
+use crate::kernel::{capabilities, signals::Signal};
+use crate::net::endpoint::Mac;
+use crate::spec::{NetworkMode, NetworkRequest, Request};
+use crate::supervise::client;
+
+/// What `args` asks for.
+pub fn request(args: &ContainerArgs) -> Result<Request> {
+    let base = capabilities::Base::Default;
+    capabilities::choose(base, &args.cap_add, &args.cap_drop)?;
+    if let Some(signal) = &args.stop_signal {
+        signal.parse::<Signal>()?;
+    }
+    if let Some(keys) = &args.detach_keys {
+        client::parse_detach_keys(keys)?;
+    }
+    let (binds, tmpfs) = volume::mounts(&args.volume, &args.mount, &args.tmpfs)?;
+    let (no_new_privileges, seccomp_unconfined) = security(&args.security_opt)?;
+    Ok(Request {
+        image: args.image.clone(),
+        command: args.command.clone(),
+        entrypoint: args
+            .entrypoint
+            .clone()
+            .map(|word| if word.is_empty() { vec![] } else { vec![word] }),
+        hostname: args.hostname.clone().map(hostname).transpose()?,
+        env: environment(&args.env_file, &args.env)?,
+        user: args.user.clone(),
+        working_dir: args.workdir.as_deref().map(working_dir).transpose()?,
+        tty: args.tty,
+        interactive: args.interactive,
+        auto_remove: args.rm,
+        network: network(args)?,
+        binds,
+        tmpfs,
+        read_only: args.read_only,
+        init: args.init,
+        cap_add: args.cap_add.clone(),
+        cap_drop: args.cap_drop.clone(),
+        privileged: args.privileged,
+        no_new_privileges,
+        seccomp_unconfined,
+        stop_signal: args.stop_signal.clone(),
+        stop_timeout: args.stop_timeout,
+        labels: labels(&args.label),
+        dns: args.dns.clone(),
+        dns_search: args.dns_search.clone(),
+        dns_options: args.dns_option.clone(),
+        add_host: args
+            .add_host
+            .iter()
+            .map(|text| host(text))
+            .collect::<Result<_>>()?,
+        rlimits: args
+            .ulimit
+            .iter()
+            .map(|text| ulimit(text))
+            .collect::<Result<_>>()?,
+        resources: resources(args)?,
+        detach_keys: args.detach_keys.clone(),
+    })
+}
+
+/// The variables of the files, then those of the flags. A name without a value takes the caller's; one
+/// that the caller has not got is passed on without `=`, which takes it away.
+pub fn environment(files: &[std::path::PathBuf], flags: &[String]) -> Result<Vec<String>> {
+    let mut all = vec![];
+    for file in files {
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("open {}", file.display()))?;
+        for line in text.lines() {
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let name = line.split('=').next().unwrap_or_default();
+            if name.is_empty() {
+                bail!(
+                    "invalid environment variable: no variable name on line '{line}' of {}",
+                    file.display()
+                );
+            }
+            if name.contains(char::is_whitespace) {
+                bail!(
+                    "variable '{name}' contains whitespaces ({})",
+                    file.display()
+                );
+            }
+            all.push(line.to_owned());
+        }
+    }
+    for flag in flags {
+        if flag.is_empty() || flag.starts_with('=') {
+            bail!("invalid environment variable: {flag}");
+        }
+        all.push(flag.clone());
+    }
+    let filled = all.into_iter().map(|pair| match std::env::var(&pair) {
+        Ok(value) if !pair.contains('=') => format!("{pair}={value}"),
+        _ => pair,
+    });
+    Ok(filled.collect())
+}
+
+/// `-w`, which must be absolute.
+pub fn working_dir(text: &str) -> Result<std::path::PathBuf> {
+    if !Path::new(text).is_absolute() {
+        bail!("the working directory '{text}' is invalid, it needs to be an absolute path");
+    }
+    Ok(text.into())
+}
+
+/// `-l NAME[=VALUE]`.
+pub fn labels(words: &[String]) -> BTreeMap<String, String> {
+    let pair = |word: &String| match word.split_once('=') {
+        Some((name, value)) => (name.to_owned(), value.to_owned()),
+        None => (word.clone(), String::new()),
+    };
+    words.iter().map(pair).collect()
+}
+
+fn hostname(name: String) -> Result<String> {
+    let valid = !name.is_empty()
+        && name.len() <= 63
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    if !valid {
+        bail!("invalid hostname format: {name}");
+    }
+    Ok(name)
+}
+
+fn network(args: &ContainerArgs) -> Result<NetworkMode> {
+    let names: Vec<&str> = args.network.iter().map(String::as_str).collect();
+    let special = |name: &&str| matches!(*name, "none" | "host");
+    let wants_address =
+        args.ip.is_some() || args.mac_address.is_some() || !args.network_alias.is_empty();
+    match names.as_slice() {
+        [] | ["none"] | ["host"] if wants_address => {
+            bail!(
+                "conflicting options: --ip, --mac-address and --network-alias need a network of your own: \
+                 --network NAME (see rmac network create)"
+            )
+        }
+        [] | ["none"] => Ok(NetworkMode::None),
+        ["host"] if args.hostname.is_some() => {
+            bail!("conflicting options: hostname and the network mode host")
+        }
+        ["host"] => Ok(NetworkMode::Host),
+        many if many.iter().any(special) => bail!(
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
+        ),
+        [name] => Ok(NetworkMode::Networks(vec![NetworkRequest {
+            name: (*name).to_owned(),
+            ipv4: args.ip.as_deref().map(ipv4).transpose()?,
+            mac: args.mac_address.as_deref().map(mac).transpose()?,
+            aliases: args.network_alias.clone(),
+        }])),
+        _ => bail!(
+            "one --network at a time for now: {} were given",
+            names.len()
+        ),
+    }
+}
+
+fn ipv4(text: &str) -> Result<std::net::Ipv4Addr> {
+    text.parse()
+        .ok()
+        .with_context(|| format!("invalid IPv4 address: {text}"))
+}
+
+fn mac(text: &str) -> Result<String> {
+    let mac: Mac = text.parse()?;
+    Ok(mac.to_string())
+}
+
+fn host(text: &str) -> Result<(String, std::net::IpAddr)> {
+    let (name, address) =
+        text.split_once([':', '=']).with_context(|| format!("invalid argument \"{text}\" for \"--add-host\" flag: bad format for add-host: \"{text}\""))?;
+    let address = address.trim_matches(['[', ']']);
+    let address = address
+        .parse()
+        .ok()
+        .with_context(|| format!("invalid IP address in add-host: \"{address}\""))?;
+    Ok((name.to_owned(), address))
+}
+
+fn security(options: &[String]) -> Result<(bool, bool)> {
+    let (mut no_new_privileges, mut unconfined) = (false, false);
+    for option in options {
+        match option.replace(':', "=").as_str() {
+            "no-new-privileges" | "no-new-privileges=true" => no_new_privileges = true,
+            "no-new-privileges=false" => no_new_privileges = false,
+            "seccomp=unconfined" => unconfined = true,
+            "apparmor=unconfined" | "label=disable" => (),
+            _ => bail!(
+                "invalid --security-opt: \"{option}\"; known are no-new-privileges and seccomp=unconfined"
+            ),
+        }
+    }
+    Ok((no_new_privileges, unconfined))
+}
+
+fn ulimit(text: &str) -> Result<PosixRlimit> {
+    let invalid = || format!("invalid ulimit argument: {text}");
+    let (name, values) = text.split_once('=').with_context(invalid)?;
+    let kind: PosixRlimitType =
+        serde_json::from_value(format!("RLIMIT_{}", name.to_uppercase()).into())
+            .ok()
+            .with_context(|| format!("invalid ulimit type: {name}"))?;
+    let value = |word: &str| match word.parse::<i64>() {
+        Ok(-1) => Ok(u64::MAX),
+        Ok(number @ 0..) => Ok(number as u64),
+        _ => bail!(invalid()),
+    };
+    let (soft, hard) = match values.split_once(':') {
+        Some((soft, hard)) => (value(soft)?, value(hard)?),
+        None => (value(values)?, value(values)?),
+    };
+    if soft > hard {
+        bail!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}");
+    }
+    Ok(PosixRlimitBuilder::default()
+        .typ(kind)
+        .soft(soft)
+        .hard(hard)
+        .build()?)
+}
+
+fn resources(args: &ContainerArgs) -> Result<Option<LinuxResources>> {
+    let mut resources = LinuxResources::default();
+    if let Some(text) = &args.memory {
+        let limit = bytes(text)?;
+        if limit < 6 << 20 {
+            bail!("Minimum memory limit allowed is 6MB");
+        }
+        // As Docker: as much swap again.
+        resources.set_memory(Some(
+            LinuxMemoryBuilder::default()
+                .limit(limit)
+                .swap(limit.saturating_mul(2))
+                .build()?,
+        ));
+    }
+    if let Some(text) = &args.cpus {
+        let number: f64 = text
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.is_finite() && *number > 0.0)
+            .with_context(|| format!("invalid --cpus: {text}"))?;
+        let period = 100_000u64;
+        resources.set_cpu(Some(
+            LinuxCpuBuilder::default()
+                .period(period)
+                .quota((number * period as f64) as i64)
+                .build()?,
+        ));
+    }
+    if let Some(limit) = args.pids_limit.filter(|limit| *limit > 0) {
+        resources.set_pids(Some(LinuxPidsBuilder::default().limit(limit).build()?));
+    }
+    Ok(Some(resources))
+}
+
+/// A size such as `512m`, in bytes; the letters stand for powers of 1024, as with Docker.
+fn bytes(text: &str) -> Result<i64> {
+    let lower = text.to_lowercase();
+    let number = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match lower[number.len()..].trim_end_matches('b') {
+        "" => 0,
+        "k" | "ki" => 10,
+        "m" | "mi" => 20,
+        "g" | "gi" => 30,
+        "t" | "ti" => 40,
+        _ => bail!("invalid size: '{text}'"),
+    };
+    let number: f64 = number
+        .trim()
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite() && *number >= 0.0)
+        .with_context(|| format!("invalid size: '{text}'"))?;
+    Ok((number * (1u64 << shift) as f64) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_dockers_units() {
+        assert_eq!(bytes("512m").unwrap(), 512 << 20);
+        assert_eq!(bytes("1.5GiB").unwrap(), 3 << 29);
+        assert_eq!(bytes("100").unwrap(), 100);
+        assert_eq!(bytes("7kb").unwrap(), 7 << 10);
+        assert!(bytes("many").is_err());
+        assert!(bytes("1x").is_err());
+    }
+
+    #[test]
+    fn limits_of_the_process_are_checked() {
+        assert_eq!(ulimit("nofile=10:20").unwrap().soft(), 10);
+        assert_eq!(ulimit("nofile=10").unwrap().hard(), 10);
+        assert_eq!(ulimit("core=-1").unwrap().hard(), u64::MAX);
+        assert_eq!(
+            ulimit("nofile=20:10").unwrap_err().to_string(),
+            "ulimit soft limit must be less than or equal to hard limit: 20 > 10"
+        );
+        assert_eq!(
+            ulimit("nosuch=1").unwrap_err().to_string(),
+            "invalid ulimit type: nosuch"
+        );
+    }
+}

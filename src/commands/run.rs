@@ -1,0 +1,247 @@
+//! `run` and `create`: from flags to a container.
+//!
+//! The way of `run`: image, record, addresses, monitor, attach. What was made is taken back when
+//! anything fails, so a run that fails leaves nothing.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use rootfs_fetch::{Image, Platform, Progress, PullOptions, PullPolicy, Store};
+
+use super::attach::follow;
+use super::request;
+use crate::cli::container::{ContainerArgs, CreateArgs, Pull, RunArgs};
+use crate::exit::Coded;
+use crate::explain::script;
+use crate::kernel::cgroups::Layout;
+use crate::spec::{self, NetworkMode, Request};
+use crate::store::claim::{Attempt, Claim};
+use crate::store::containers::{self, Record, State};
+use crate::store::{Home, leases, networks, new_id};
+use crate::supervise::client::{self, Options};
+use crate::supervise::monitor::OnFailure;
+use crate::supervise::start::{self, Attach, How};
+use crate::supervise::{heal, names};
+
+/// `rmac run`.
+pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
+    let request = request::request(&args.container)?;
+    let interactive = !args.detach && request.tty && request.interactive;
+    if interactive && !std::io::stdin().is_terminal() {
+        bail!("the input device is not a TTY (-it needs a terminal: leave out -t to use a pipe)");
+    }
+    let (record, claim) = make(home, &args.container, request)?;
+    if args.dry_run {
+        let script = script::script(home, &record, &Layout::detect()?);
+        heal::discard(home, &record);
+        print!("{}", script?);
+        return Ok(0);
+    }
+    let options = options(&record.request, args.sig_proxy)?;
+    let how = How {
+        attach: if args.detach { Attach::No } else { Attach::Yes },
+        explain: args.explain,
+        on_failure: OnFailure::Discard,
+    };
+    let id = record.id.clone();
+    let undo = record.clone();
+    let signals = if args.detach {
+        None
+    } else {
+        Some(client::catch_signals(&options)?)
+    };
+    let socket =
+        start::start(home, record, claim, how).inspect_err(|_| heal::discard(home, &undo))?;
+    let pid = match client::wait_for_start(&socket)? {
+        Ok(pid) => pid,
+        Err(end) => return ended(end),
+    };
+    match signals {
+        None => {
+            println!("{id}");
+            Ok(0)
+        }
+        Some(signals) => ended(client::attach(&socket, &signals, pid, &options)?),
+    }
+}
+
+/// `rmac create`.
+pub fn create(home: &Home, args: &CreateArgs) -> Result<u8> {
+    let (record, _claim) = make(home, &args.container, request::request(&args.container)?)?;
+    State::created().save(home, &record.id)?;
+    println!("{}", record.id);
+    Ok(0)
+}
+
+/// What is left to do when being attached has come to its end.
+pub fn ended(end: client::End) -> Result<u8> {
+    match end {
+        client::End::Exited(code) => Ok(code as u8),
+        client::End::Detached => Ok(0),
+        client::End::Failed(code, text) => Err(Coded { code, text }.into()),
+        client::End::Lost => bail!("the container's monitor was killed, and the container with it"),
+        client::End::Interrupted(signal) => Ok(128 + signal as u8),
+    }
+}
+
+/// How one is attached to a container with this request.
+pub fn options(request: &Request, proxy_signals: bool) -> Result<Options> {
+    Ok(Options {
+        tty: request.tty,
+        input: request.interactive,
+        output: true,
+        proxy_signals,
+        detach_keys: match &request.detach_keys {
+            Some(keys) => client::parse_detach_keys(keys)?,
+            None => client::DETACH_KEYS.to_vec(),
+        },
+    })
+}
+
+/// Makes the container: its record, its name, its addresses; nothing runs yet.
+fn make(home: &Home, args: &ContainerArgs, request: Request) -> Result<(Record, Claim)> {
+    if let Some(name) = &args.name {
+        check_name(name)?;
+    }
+    if let Some(path) = args.cidfile.as_deref().filter(|path| path.exists()) {
+        bail!(
+            "container ID file found, make sure the other container isn't running or delete {}",
+            path.display()
+        );
+    }
+    let networks = look_up(home, &request)?;
+    let image = image(home, args)?;
+    check_command(&image, &request)?;
+    let id = new_id()?;
+    let Attempt::Mine(claim) = Claim::attempt(home, &id)? else {
+        bail!("the new id {id} is in use already")
+    };
+    let mut record = Record {
+        id,
+        name: String::new(),
+        created: Timestamp::now(),
+        image_id: image.id.to_string(),
+        platform: format!("{}/{}", image.config.os(), image.config.architecture()),
+        layers: image.layers,
+        image_config: image.config.config().clone().unwrap_or_default(),
+        request,
+        endpoints: vec![],
+    };
+    let made = fill(home, &mut record, args, &networks);
+    made.inspect_err(|_| heal::discard(home, &record))?;
+    Ok((record, claim))
+}
+
+fn fill(
+    home: &Home,
+    record: &mut Record,
+    args: &ContainerArgs,
+    networks: &[crate::net::network::Network],
+) -> Result<()> {
+    containers::make_directory(home, &record.id)?;
+    match &args.name {
+        Some(name) => {
+            containers::claim_name(home, &record.id, name)?;
+            record.name.clone_from(name);
+        }
+        None => record.name = names::claim_any(home, &record.id)?,
+    }
+    if let NetworkMode::Networks(wanted) = &record.request.network {
+        for (at, (wanted, network)) in wanted.iter().zip(networks).enumerate() {
+            let request = leases::Request {
+                container: record.id.clone(),
+                name: record.name.clone(),
+                ip: wanted.ipv4,
+                mac: wanted.mac.as_deref().map(str::parse).transpose()?,
+                aliases: wanted.aliases.clone(),
+                ifname: format!("eth{at}"),
+            };
+            record
+                .endpoints
+                .push(leases::claim(home, network, request)?);
+        }
+    }
+    record.save(home)?;
+    if let Some(path) = &args.cidfile {
+        write_cidfile(path, &record.id)?;
+    }
+    Ok(())
+}
+
+/// The networks, before anything is made or pulled for a name that does not exist.
+fn look_up(home: &Home, request: &Request) -> Result<Vec<crate::net::network::Network>> {
+    match &request.network {
+        NetworkMode::Networks(wanted) => wanted
+            .iter()
+            .map(|wanted| networks::load(home, &wanted.name))
+            .collect(),
+        NetworkMode::None | NetworkMode::Host => Ok(vec![]),
+    }
+}
+
+fn image(home: &Home, args: &ContainerArgs) -> Result<Image> {
+    let progress = if args.quiet {
+        Progress::quiet()
+    } else if std::io::stderr().is_terminal() {
+        Progress::bars(std::io::stderr())
+    } else {
+        Progress::lines(std::io::stderr())
+    };
+    let mut options = PullOptions::new(&progress);
+    options.policy = match args.pull {
+        Pull::Always => PullPolicy::Always,
+        Pull::Missing => PullPolicy::Missing,
+        Pull::Never => PullPolicy::Never,
+    };
+    if let Some(platform) = &args.platform {
+        options.platform = Some(platform.parse::<Platform>()?);
+    }
+    Store::open(&home.images())?.ensure(&args.image, &options)
+}
+
+fn check_command(image: &Image, request: &Request) -> Result<()> {
+    let config = image.config.config().clone().unwrap_or_default();
+    if spec::args(&config, request).is_empty() {
+        bail!(
+            "no command specified: the image {} has no default, so give one after the image's name",
+            request.image
+        );
+    }
+    Ok(())
+}
+
+/// Docker's rule for names.
+pub fn check_name(name: &str) -> Result<()> {
+    let first = name
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_ascii_alphanumeric());
+    let rest = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    if !first || !rest || name.len() < 2 || name.len() > 200 {
+        bail!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed");
+    }
+    Ok(())
+}
+
+fn write_cidfile(path: &Path, id: &str) -> Result<()> {
+    let mut file = std::fs::File::create_new(path)
+        .with_context(|| format!("failed to create the container ID file {}", path.display()))?;
+    std::io::Write::write_all(&mut file, id.as_bytes()).context("write the container ID file")
+}
+
+/// Starts a container that exists and is ours: for `start`.
+pub fn start_existing(
+    home: &Home,
+    record: Record,
+    claim: Claim,
+    how: How,
+    options: Option<&Options>,
+) -> Result<u8> {
+    let signals = options.map(client::catch_signals).transpose()?;
+    let socket = start::start(home, record, claim, how)?;
+    follow(&socket, signals.as_ref().zip(options))
+}

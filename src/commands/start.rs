@@ -1,0 +1,85 @@
+//! `start`: a container that exists gets a monitor again.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::run::{options, start_existing};
+use crate::cli::container::StartArgs;
+use crate::spec::NetworkMode;
+use crate::store::claim::{self, Attempt, Claim};
+use crate::store::containers::{self, Record, State, Status};
+use crate::store::{Home, networks};
+use crate::supervise::client;
+use crate::supervise::heal;
+use crate::supervise::monitor::OnFailure;
+use crate::supervise::start::{Attach, How};
+
+/// `rmac start`.
+pub fn start(home: &Home, args: &StartArgs) -> Result<u8> {
+    let attach = args.attach || args.interactive;
+    if attach && args.containers.len() > 1 {
+        bail!("you cannot start and attach multiple containers at once");
+    }
+    let how = How {
+        attach: if attach { Attach::Yes } else { Attach::No },
+        explain: args.explain,
+        on_failure: OnFailure::Keep,
+    };
+    if attach {
+        let Some((record, claim)) = claim_stopped(home, &args.containers[0])? else {
+            return Ok(0);
+        };
+        let mut options = options(&record.request, true)?;
+        options.input &= args.interactive;
+        if let Some(keys) = &args.detach_keys {
+            options.detach_keys = client::parse_detach_keys(keys)?;
+        }
+        return start_existing(home, record, claim, how, Some(&options));
+    }
+    super::each(&args.containers, |name| {
+        if let Some((record, claim)) = claim_stopped(home, name)? {
+            start_existing(home, record, claim, how, None)?;
+        }
+        Ok(name.to_owned())
+    })
+}
+
+/// The right to start the container; `None` where it runs already, which is no error.
+fn claim_stopped(home: &Home, name: &str) -> Result<Option<(Record, Claim)>> {
+    let record = containers::find(home, name)?;
+    check_networks(home, &record)?;
+    loop {
+        match Claim::wait(home, &record.id, Duration::from_millis(20))? {
+            Some(Attempt::Mine(claim)) => {
+                // It may have removed itself while we waited.
+                let record = Record::load(home, &record.id)?
+                    .with_context(|| format!("No such container: {name}"))?;
+                return Ok(Some((record, claim)));
+            }
+            Some(Attempt::Orphan(claim)) => {
+                heal::heal(home, &record.id, &claim);
+                drop(claim);
+            }
+            Some(Attempt::Busy) | None => {
+                let state = State::load(home, &record.id)?;
+                if state.is_some_and(|state| state.status == Status::Running)
+                    && claim::is_claimed(home, &record.id)
+                {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+/// A network may have been removed since, as Docker allows while a container is stopped.
+fn check_networks(home: &Home, record: &Record) -> Result<()> {
+    if let NetworkMode::Networks(_) = &record.request.network {
+        for endpoint in &record.endpoints {
+            let network = networks::load(home, &endpoint.network_id);
+            network.with_context(|| format!("network {} not found", endpoint.network))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! Namespaces: which of the kernel's tables the container has to itself.  namespaces(7), clone(2)
+//!
+//! A namespace is a private copy of one kernel table: process numbers, mounts, network devices and
+//! so on. One clone3(2) makes the container's first process and all its namespaces at once.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result};
+use nix::sched::CloneFlags;
+use nix::unistd::Pid;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+
+use crate::lesson::{Lesson, Shell};
+use crate::sys;
+
+/// What can be done about namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Make the container's first process in these new namespaces. Taken by the launch itself, as it
+    /// splits the executor in two.
+    Clone(CloneFlags),
+    /// Leave for new namespaces: the cgroup namespace takes the cgroup that the process is in as its
+    /// root, so it can be made only after the container's cgroup has been entered.
+    Unshare(CloneFlags),
+    /// Let the children that are made from now on be born into the container's pid namespace; the
+    /// process itself stays where it is.
+    JoinPids {
+        /// The container's first process.
+        pid: i32,
+    },
+    /// Enter the container's other namespaces.
+    Join {
+        /// The container's first process.
+        pid: i32,
+        /// Which.
+        flags: CloneFlags,
+    },
+}
+
+/// The namespaces of `spec`: what is made by clone3(2), and what is left for later.
+pub fn plan(spec: &Spec) -> (Step, Vec<Step>) {
+    let wanted = flags(spec);
+    let late = wanted & CloneFlags::CLONE_NEWCGROUP;
+    let unshare = if late.is_empty() {
+        vec![]
+    } else {
+        vec![Step::Unshare(late)]
+    };
+    (Step::Clone(wanted - late), unshare)
+}
+
+/// How one more process gets into the namespaces that `spec` describes and the process `pid` is in: what
+/// the caller does, the clone, and what the child does. The pid namespace can be entered by birth only,
+/// so it comes before the clone; the child enters the others itself, so nothing of the caller is ever
+/// inside (CVE-2016-9962).
+pub fn plan_join(spec: &Spec, pid: i32) -> [Step; 3] {
+    let flags = flags(spec) - CloneFlags::CLONE_NEWPID;
+    [
+        Step::JoinPids { pid },
+        Step::Clone(CloneFlags::empty()),
+        Step::Join { pid, flags },
+    ]
+}
+
+/// Tells whether `spec` asks for a namespace of its own of this type.
+pub fn has(spec: &Spec, wanted: LinuxNamespaceType) -> bool {
+    namespaces(spec).any(|kind| kind == wanted)
+}
+
+impl Step {
+    /// The reason.
+    pub fn why(&self) -> Lesson {
+        match self {
+            Step::Clone(_) => Lesson {
+                why: "one call makes the container's first process together with its own process numbers, \
+                      mounts, network devices, host name and System V IPC",
+                without: "the program would see the host's processes, mounts and links, and could change them",
+                man: "clone3(2), namespaces(7)",
+            },
+            Step::Unshare(_) => Lesson {
+                why: "the container's cgroup becomes the root of the tree that it sees; this must follow \
+                      the entry into that cgroup",
+                without: "/proc/self/cgroup would show where on the host the container lies",
+                man: "cgroup_namespaces(7)",
+            },
+            Step::JoinPids { .. } => Lesson {
+                why: "a process is born into its pid namespace and never changes it, so the caller says where its \
+                      next child is to be born",
+                without: "the new process would not show in the container's ps, nor die with it",
+                man: "setns(2), pid_namespaces(7)",
+            },
+            Step::Join { .. } => Lesson {
+                why: "one more process enters the namespaces that the container's first process was made in",
+                without: "the command would run on the host",
+                man: "setns(2), namespaces(7)",
+            },
+        }
+    }
+
+    /// The same as a command.
+    pub fn shell(&self) -> Shell {
+        match self {
+            Step::Clone(flags) => Shell::Bash(format!("unshare {} --fork", options(*flags))),
+            Step::Unshare(_) => Shell::Note(
+                "unshare --cgroup stands above: the script enters the cgroup before it".into(),
+            ),
+            Step::JoinPids { pid } => Shell::Bash(format!("nsenter --target {pid} --pid")),
+            Step::Join { pid, flags } => {
+                Shell::Bash(format!("nsenter --target {pid} {}", options(*flags)))
+            }
+        }
+    }
+
+    /// Takes the step, but for [`Step::Clone`], which is the launch's. `container` is opened once, by the
+    /// first who needs it: the number means another process inside the container's pid namespace.
+    pub fn take(&self, container: &mut Option<OwnedFd>) -> Result<()> {
+        match self {
+            Step::Clone(_) => Ok(()),
+            Step::Unshare(flags) => nix::sched::unshare(*flags).context("unshare"),
+            Step::JoinPids { pid } => {
+                let pidfd =
+                    sys::pidfd_open(Pid::from_raw(*pid)).context("pidfd_open the container")?;
+                let pidfd = container.insert(pidfd);
+                nix::sched::setns(pidfd, CloneFlags::CLONE_NEWPID).context("setns")
+            }
+            Step::Join { flags, .. } => {
+                let pidfd = container.as_ref().context("no container to join")?;
+                nix::sched::setns(pidfd, *flags).context("setns")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Clone(flags) => write!(f, "clone3({}|CLONE_PIDFD)", names(*flags)),
+            Step::Unshare(flags) => write!(f, "unshare({})", names(*flags)),
+            Step::JoinPids { pid } => write!(f, "setns(pidfd of {pid}, CLONE_NEWPID)"),
+            Step::Join { pid, flags } => write!(f, "setns(pidfd of {pid}, {})", names(*flags)),
+        }
+    }
+}
+
+/// Each flag, its name, and unshare(1)'s option for it.
+const OPTIONS: [(CloneFlags, &str, &str); 7] = [
+    (CloneFlags::CLONE_NEWNS, "CLONE_NEWNS", "--mount"),
+    (CloneFlags::CLONE_NEWPID, "CLONE_NEWPID", "--pid"),
+    (CloneFlags::CLONE_NEWNET, "CLONE_NEWNET", "--net"),
+    (CloneFlags::CLONE_NEWUTS, "CLONE_NEWUTS", "--uts"),
+    (CloneFlags::CLONE_NEWIPC, "CLONE_NEWIPC", "--ipc"),
+    (CloneFlags::CLONE_NEWUSER, "CLONE_NEWUSER", "--user"),
+    (CloneFlags::CLONE_NEWCGROUP, "CLONE_NEWCGROUP", "--cgroup"),
+];
+
+fn options(flags: CloneFlags) -> String {
+    let chosen = OPTIONS.iter().filter(|(flag, ..)| flags.contains(*flag));
+    let words: Vec<_> = chosen.map(|(_, _, option)| *option).collect();
+    words.join(" ")
+}
+
+fn names(flags: CloneFlags) -> String {
+    let names: Vec<_> = OPTIONS
+        .iter()
+        .filter(|(flag, ..)| flags.contains(*flag))
+        .map(|(_, name, _)| *name)
+        .collect();
+    names.join("|")
+}
+
+fn namespaces(spec: &Spec) -> impl Iterator<Item = LinuxNamespaceType> {
+    let linux = spec.linux().as_ref();
+    let list = linux.and_then(|linux| linux.namespaces().as_ref());
+    list.into_iter()
+        .flatten()
+        .filter(|namespace| namespace.path().is_none())
+        .map(|namespace| namespace.typ())
+}
+
+fn flags(spec: &Spec) -> CloneFlags {
+    namespaces(spec)
+        .map(|kind| match kind {
+            LinuxNamespaceType::Mount => CloneFlags::CLONE_NEWNS,
+            LinuxNamespaceType::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+            LinuxNamespaceType::Uts => CloneFlags::CLONE_NEWUTS,
+            LinuxNamespaceType::Ipc => CloneFlags::CLONE_NEWIPC,
+            LinuxNamespaceType::User => CloneFlags::CLONE_NEWUSER,
+            LinuxNamespaceType::Pid => CloneFlags::CLONE_NEWPID,
+            LinuxNamespaceType::Network => CloneFlags::CLONE_NEWNET,
+            LinuxNamespaceType::Time => CloneFlags::empty(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cgroup_namespace_waits_for_the_cgroup() {
+        let (clone, late) = plan(&Spec::default());
+        let Step::Clone(flags) = clone else {
+            panic!("{clone:?}")
+        };
+        assert!(flags.contains(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID));
+        assert!(!flags.contains(CloneFlags::CLONE_NEWCGROUP));
+        assert_eq!(late, [Step::Unshare(CloneFlags::CLONE_NEWCGROUP)]);
+    }
+}

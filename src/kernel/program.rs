@@ -1,0 +1,301 @@
+//! The program: where it starts, what it may keep open, and execve(2).  execve(2), environ(7), close_range(2)
+//!
+//! The last steps of a container's making. What execve replaces is rmac's own code in the child; from
+//! then on nothing of rmac runs in the container.
+
+use std::ffi::{CString, OsStr};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use oci_spec::runtime::Process;
+
+use super::init;
+use crate::lesson::{Lesson, Shell};
+use crate::sys;
+
+/// What can be done about the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Make the working directory where it is missing, and go there.
+    WorkingDirectory(PathBuf),
+    /// Die when the monitor dies: a container without its monitor would have nobody to read what it
+    /// writes, to reap it and to clean up after it.
+    DieWithMonitor,
+    /// Stay as process 1 and run the program as a child: hand signals on, reap what is orphaned.
+    Init,
+    /// Let no descriptor but 0, 1 and 2 reach the program.
+    CloseOnExec,
+    /// Become the program.
+    Execute {
+        /// Its name and arguments.
+        args: Vec<String>,
+        /// Its environment, `NAME=value`.
+        env: Vec<String>,
+    },
+}
+
+/// Why the program could not be started; each has an exit code that Docker's users know.
+#[derive(Debug, thiserror::Error)]
+pub enum NoProgram {
+    /// There is no such file, or none of that name along `PATH`.
+    #[error("exec: {0:?}: executable file not found in $PATH")]
+    NotInPath(String),
+    /// There is no such file.
+    #[error("exec: {0:?}: stat {0}: no such file or directory")]
+    NotFound(String),
+    /// It is a directory.
+    #[error("exec: {0:?}: is a directory: permission denied")]
+    Directory(String),
+    /// It may not be executed.
+    #[error("exec: {0:?}: permission denied (the file is not executable)")]
+    Denied(String),
+    /// It exists but its interpreter or loader does not.
+    #[error(
+        "exec: {0:?}: no such file or directory (the file is there: its interpreter or loader is missing)"
+    )]
+    NoInterpreter(String),
+    /// It is not a program for this machine.
+    #[error(
+        "exec: {0:?}: exec format error (a program for another architecture, or a script without #!)"
+    )]
+    Format(String),
+    /// Something else.
+    #[error("exec: {0:?}: {1}")]
+    Other(String, Errno),
+}
+
+impl NoProgram {
+    /// 127 where nothing was found, 126 where what was found cannot be executed (docker-run(1)).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            NoProgram::NotInPath(_) | NoProgram::NotFound(_) | NoProgram::NoInterpreter(_) => 127,
+            _ => 126,
+        }
+    }
+}
+
+/// Who is process 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// The program itself.
+    Program,
+    /// `--init`: a small init, which runs the program as its child.
+    Init,
+    /// Another process: this one joins a container that runs already.
+    Other,
+}
+
+/// The last steps for `process`: the one before the user changes, and those after.
+pub fn plan(process: &Process, first: First) -> (Step, Vec<Step>) {
+    let mut last = vec![];
+    if first != First::Other {
+        // A change of user takes this setting back, so it follows that.
+        last.push(Step::DieWithMonitor);
+    }
+    last.push(Step::CloseOnExec);
+    if first == First::Init {
+        last.push(Step::Init);
+    }
+    last.push(Step::Execute {
+        args: process.args().clone().unwrap_or_default(),
+        env: process.env().clone().unwrap_or_default(),
+    });
+    (Step::WorkingDirectory(process.cwd().clone()), last)
+}
+
+impl Step {
+    /// The reason.
+    pub fn why(&self) -> Lesson {
+        match self {
+            Step::WorkingDirectory(_) => Lesson {
+                why: "-w or the image says where the program starts; the place is checked to lie inside the container",
+                without: "a directory descriptor that was left open would be a way out (CVE-2024-21626)",
+                man: "chdir(2), getcwd(2)",
+            },
+            Step::DieWithMonitor => Lesson {
+                why: "the monitor reads the program's output and cleans up after it; the kernel kills the container should \
+                      the monitor be killed",
+                without: "a container would run on with nobody to stop it, and its addresses would stay taken",
+                man: "prctl(2), PR_SET_PDEATHSIG",
+            },
+            Step::Init => Lesson {
+                why: "process 1 gets every orphan of its pid namespace and only the signals that it handles; a small init \
+                      reaps the one and hands on the other",
+                without: "a program that is no init would ignore SIGTERM and collect zombies",
+                man: "pid_namespaces(7)",
+            },
+            Step::CloseOnExec => Lesson {
+                why: "descriptors survive execve unless they are marked; only 0, 1 and 2 are the program's",
+                without: "the program would hold rmac's files and sockets, and through them the host's",
+                man: "close_range(2)",
+            },
+            Step::Execute { .. } => Lesson {
+                why: "the child's code is replaced by the program, which keeps the process, its namespaces and its limits",
+                without: "there would be a container with nothing in it",
+                man: "execve(2)",
+            },
+        }
+    }
+
+    /// The same as a command.
+    pub fn shell(&self) -> Shell {
+        match self {
+            Step::WorkingDirectory(path) => {
+                let path = perl_quote(&path.to_string_lossy());
+                Shell::Perl(format!("mkdir {path}; chdir {path} or die \"chdir: $!\";"))
+            }
+            Step::DieWithMonitor => {
+                Shell::Note("prctl(PR_SET_PDEATHSIG): a script has no monitor".into())
+            }
+            Step::Init => Shell::Note(
+                "--init: unshare --fork would have to stay as process 1; left out".into(),
+            ),
+            Step::CloseOnExec => Shell::Note(
+                "close_range(3, ..., CLOSE_RANGE_CLOEXEC): perl marks its descriptors itself"
+                    .into(),
+            ),
+            Step::Execute { args, env } => {
+                let variables: Vec<_> = env
+                    .iter()
+                    .filter_map(|pair| pair.split_once('='))
+                    .map(|(name, value)| format!("{} => {}", perl_quote(name), perl_quote(value)))
+                    .collect();
+                let words: Vec<_> = args.iter().map(|word| perl_quote(word)).collect();
+                Shell::Perl(format!(
+                    "%ENV = ({});\nexec {} or die \"exec: $!\";",
+                    variables.join(", "),
+                    words.join(", ")
+                ))
+            }
+        }
+    }
+
+    /// Takes the step; `home` is the user's home directory. [`Step::Execute`] returns only with an error.
+    pub fn take(&self, home: Option<&str>) -> Result<()> {
+        match self {
+            Step::WorkingDirectory(path) => change_directory(path),
+            Step::DieWithMonitor => {
+                nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+                    .context("prctl(PR_SET_PDEATHSIG)")
+            }
+            Step::Init => init::begin(),
+            Step::CloseOnExec => sys::close_on_exec_from(3).context("close_range"),
+            Step::Execute { args, env } => {
+                let mut env = env.clone();
+                if let Some(home) =
+                    home.filter(|_| !env.iter().any(|pair| pair.starts_with("HOME=")))
+                {
+                    env.push(format!("HOME={home}"));
+                }
+                match execute(args, &env) {
+                    Ok(never) => match never {},
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::WorkingDirectory(path) => write!(f, "chdir({path:?})"),
+            Step::DieWithMonitor => write!(f, "prctl(PR_SET_PDEATHSIG, SIGKILL)"),
+            Step::Init => write!(f, "fork()"),
+            Step::CloseOnExec => write!(f, "close_range(3, ~0, CLOSE_RANGE_CLOEXEC)"),
+            Step::Execute { args, env } => {
+                write!(
+                    f,
+                    "execve({:?}, {args:?}, [{} variables])",
+                    args.first().map_or("", String::as_str),
+                    env.len()
+                )
+            }
+        }
+    }
+}
+
+/// Goes to `path`, which is made where it is missing as Docker does, and proves that it lies inside: the
+/// kernel answers getcwd(2) with "(unreachable)" for a directory outside the root.
+fn change_directory(path: &Path) -> Result<()> {
+    if !path.is_absolute() {
+        bail!(
+            "the working directory {:?} is invalid, it needs to be an absolute path",
+            path
+        );
+    }
+    if let Err(errno) = nix::unistd::chdir(path) {
+        if errno != Errno::ENOENT {
+            return Err(errno).with_context(|| format!("chdir to {}", path.display()));
+        }
+        std::fs::create_dir_all(path)
+            .with_context(|| format!("make the working directory {}", path.display()))?;
+        nix::unistd::chdir(path).with_context(|| format!("chdir to {}", path.display()))?;
+    }
+    match nix::unistd::getcwd() {
+        Ok(here) if here.is_absolute() => Ok(()),
+        _ => bail!(
+            "the working directory {} lies outside the container",
+            path.display()
+        ),
+    }
+}
+
+fn execute(args: &[String], env: &[String]) -> Result<std::convert::Infallible> {
+    let Some(name) = args.first().filter(|name| !name.is_empty()) else {
+        bail!("no command specified: the image has no default, so give one after the image's name");
+    };
+    let words = c_strings(args)?;
+    let variables = c_strings(env)?;
+    if name.contains('/') {
+        let errno = nix::unistd::execve(&words[0], &words, &variables).unwrap_err();
+        return Err(explain(name, Path::new(name), errno).into());
+    }
+    let path = env.iter().find_map(|pair| pair.strip_prefix("PATH="));
+    let mut found = None;
+    for directory in path
+        .unwrap_or_default()
+        .split(':')
+        .filter(|directory| !directory.is_empty())
+    {
+        let candidate = Path::new(directory).join(name);
+        let file = CString::new(candidate.as_os_str().as_bytes())?;
+        match nix::unistd::execve(&file, &words, &variables).unwrap_err() {
+            Errno::ENOENT if !candidate.exists() => (),
+            Errno::ENOTDIR => (),
+            // As execvp(3): a file that may not be executed is remembered, and the search goes on.
+            errno => found = found.or(Some(explain(name, &candidate, errno))),
+        }
+    }
+    Err(found
+        .unwrap_or_else(|| NoProgram::NotInPath(name.clone()))
+        .into())
+}
+
+fn explain(name: &str, file: &Path, errno: Errno) -> NoProgram {
+    let name = name.to_owned();
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR if !file.exists() => NoProgram::NotFound(name),
+        Errno::ENOENT => NoProgram::NoInterpreter(name),
+        Errno::EACCES | Errno::EISDIR if file.is_dir() => NoProgram::Directory(name),
+        Errno::EACCES => NoProgram::Denied(name),
+        Errno::ENOEXEC => NoProgram::Format(name),
+        other => NoProgram::Other(name, other),
+    }
+}
+
+fn c_strings(words: &[String]) -> Result<Vec<CString>> {
+    let c_string = |word: &String| {
+        CString::new(word.as_bytes())
+            .with_context(|| format!("{:?} holds a zero byte", OsStr::new(word)))
+    };
+    words.iter().map(c_string).collect()
+}
+
+/// Quotes `text` for perl.
+pub fn perl_quote(text: &str) -> String {
+    format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"))
+}

@@ -1,0 +1,426 @@
+//! The executor: takes the steps of a plan, on both sides of the clone.
+//!
+//! ```text
+//! host                                   child
+//! host steps
+//! clone3 ------------------------------> (born)
+//! wire steps: the links                  prepare steps: tree, mounts, pivot
+//! "go" --------------------------------> (was waiting)
+//! (reads until the socket closes)        enter steps: session ... execve
+//! ```
+//!
+//! The two talk over one socket pair that execve closes (close-on-exec): an end without a word means that
+//! the program has started, and a word says which step failed and why. What was done is undone in
+//! reverse when anything fails.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+use crate::kernel::program::NoProgram;
+use crate::kernel::terminal::Stdio;
+use crate::net::netlink::Wires;
+use crate::net::netns;
+use crate::plan::Plan;
+use crate::step::{Place, Step};
+use crate::sys::{self, Clone};
+
+/// A container whose program has been started.
+#[derive(Debug)]
+pub struct Running {
+    /// Its first process, in the host's numbers.
+    pub pid: Pid,
+    /// The same, safe from reuse.
+    pub pidfd: OwnedFd,
+    /// The monitor's end of its terminal.
+    pub master: Option<OwnedFd>,
+    /// Its network namespace, which lives on as long as this does.
+    pub netns: Option<OwnedFd>,
+}
+
+/// Why a container could not be started.
+#[derive(Debug)]
+pub struct Failure {
+    /// What Docker's users would see as the exit code: 125, 126 or 127.
+    pub code: u8,
+    /// Which step, and why.
+    pub error: anyhow::Error,
+}
+
+/// Who took a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The monitor, on the host.
+    Host,
+    /// The container's first process.
+    Child,
+}
+
+/// Hears of each step after it was taken, with the time it took. The child's times are told only
+/// where somebody listens.
+pub trait Listener {
+    /// A step was taken.
+    fn took(&mut self, side: Side, step: &Step, time: Duration);
+}
+
+/// Nobody listens.
+#[derive(Debug)]
+pub struct Silent;
+
+impl Listener for Silent {
+    fn took(&mut self, _: Side, _: &Step, _: Duration) {}
+}
+
+/// How much the child tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// Failures only.
+    Failures,
+    /// Each step.
+    Steps,
+}
+
+/// Takes the steps of `plan`; the program gets `stdio` where it has no terminal.
+///
+/// # Errors
+/// Names the step that failed. All that was made is taken back then.
+pub fn launch(
+    plan: &Plan,
+    stdio: Option<Stdio>,
+    telling: Telling,
+    listener: &mut dyn Listener,
+) -> Result<Running, Failure> {
+    let mut place = Place {
+        stdio,
+        ..Place::default()
+    };
+    let mut taken = Taken {
+        plan,
+        host: 0,
+        wired: 0,
+    };
+    let outcome = attempt(plan, &mut place, &mut taken, telling, listener);
+    outcome.inspect_err(|_| taken.undo(&mut place))
+}
+
+/// Takes back what outlives the container of `plan`: its links, explicitly, and its cgroup.
+pub fn undo(plan: &Plan, netns: Option<&OwnedFd>) -> Result<()> {
+    let mut place = Place::default();
+    let mut first = Ok(());
+    let links = plan
+        .wire
+        .iter()
+        .any(|step| matches!(step, Step::Link(crate::net::link::Step::MakeMacvlan(_))));
+    if let Some(netns) = netns.filter(|_| links) {
+        place.wires = Some(Wires::open(netns.as_fd())?);
+        for step in plan.wire.iter().rev() {
+            first = first.and(step.undo(&mut place));
+        }
+    }
+    for step in plan.host.iter().rev() {
+        first = first.and(step.undo(&mut place));
+    }
+    first
+}
+
+/// How far the host has come.
+struct Taken<'a> {
+    plan: &'a Plan,
+    host: usize,
+    wired: usize,
+}
+
+impl Taken<'_> {
+    fn undo(&self, place: &mut Place) {
+        for step in self.plan.wire[..self.wired]
+            .iter()
+            .rev()
+            .chain(self.plan.host[..self.host].iter().rev())
+        {
+            // The first failure is what is told; a second one on the way back would hide it.
+            let _ = step.undo(place);
+        }
+    }
+}
+
+fn attempt(
+    plan: &Plan,
+    place: &mut Place,
+    taken: &mut Taken<'_>,
+    telling: Telling,
+    listener: &mut dyn Listener,
+) -> Result<Running, Failure> {
+    for step in &plan.host {
+        // Counted before it is taken: a step that fails half-way is undone too.
+        taken.host += 1;
+        take(step, place, Side::Host, listener)?;
+    }
+    let Step::Namespace(crate::kernel::namespaces::Step::Clone(flags)) = &plan.clone else {
+        return Err(anyhow!("the plan has no clone").into());
+    };
+    let cgroup = plan.cgroup.as_deref().map(std::fs::File::open).transpose();
+    let cgroup = cgroup.context("open the container's cgroup")?;
+    let (ours, theirs) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .context("make the socket between host and child")?;
+    let before = Instant::now();
+    let cloned = sys::clone3(flags.bits() as u64, cgroup.as_ref().map(AsFd::as_fd));
+    let (pid, pidfd) = match cloned.context(format!("{}", plan.clone))? {
+        Clone::Child => {
+            drop(ours);
+            child(plan, std::mem::take(place), &theirs, telling)
+        }
+        Clone::Parent(pid, pidfd) => (pid, pidfd),
+    };
+    drop(theirs);
+    listener.took(Side::Host, &plan.clone, before.elapsed());
+    let netns = if plan.wire.is_empty() {
+        None
+    } else {
+        netns::of_process(pid).ok()
+    };
+    let wired = wire(plan, place, taken, netns.as_ref(), listener);
+    // On Linux a socket that closes without "go" ends the child, so it needs no killing here.
+    let started = wired.and_then(|()| converse(plan, &ours, listener));
+    match started {
+        Ok(master) => Ok(Running {
+            pid,
+            pidfd,
+            master,
+            netns,
+        }),
+        Err(failure) => {
+            let _ = sys::pidfd_send_signal(pidfd.as_fd(), nix::libc::SIGKILL);
+            let _ = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED);
+            Err(failure)
+        }
+    }
+}
+
+fn take(
+    step: &Step,
+    place: &mut Place,
+    side: Side,
+    listener: &mut dyn Listener,
+) -> Result<(), Failure> {
+    let before = Instant::now();
+    step.take(place).map_err(|error| failure(step, error))?;
+    listener.took(side, step, before.elapsed());
+    Ok(())
+}
+
+fn wire(
+    plan: &Plan,
+    place: &mut Place,
+    taken: &mut Taken<'_>,
+    netns: Option<&OwnedFd>,
+    listener: &mut dyn Listener,
+) -> Result<(), Failure> {
+    let Some(netns) = netns else { return Ok(()) };
+    place.wires = Some(Wires::open(netns.as_fd())?);
+    for step in &plan.wire {
+        take(step, place, Side::Host, listener)?;
+        taken.wired += 1;
+    }
+    place.wires = None;
+    Ok(())
+}
+
+/// What the child says: one datagram each, so nothing needs a length.
+const TOOK: u8 = b't';
+const TERMINAL: u8 = b'p';
+const FAILED: u8 = b'f';
+/// Longest datagram: an error text is cut there.
+const LONGEST: usize = 4096;
+
+/// Lets the child go on, and hears what it has to say until it has become the program.
+fn converse(
+    plan: &Plan,
+    socket: &OwnedFd,
+    listener: &mut dyn Listener,
+) -> Result<Option<OwnedFd>, Failure> {
+    let go = nix::sys::socket::send(socket.as_raw_fd(), b"g", MsgFlags::MSG_NOSIGNAL);
+    let mut master = None;
+    let mut steps = plan.child();
+    let mut failed = None;
+    let mut buffer = vec![0; LONGEST];
+    loop {
+        let (length, fd) = receive(socket, &mut buffer)?;
+        match buffer[..length].split_first() {
+            None => break,
+            Some((&TERMINAL, _)) => master = fd,
+            Some((&TOOK, time)) => {
+                let nanoseconds = time.try_into().map_or(0, u64::from_le_bytes);
+                if let Some(step) = steps.next() {
+                    listener.took(Side::Child, step, Duration::from_nanos(nanoseconds));
+                }
+            }
+            Some((&FAILED, [code, text @ ..])) => {
+                failed = Some(Failure {
+                    code: *code,
+                    error: anyhow!("{}", String::from_utf8_lossy(text)),
+                });
+            }
+            Some(_) => return Err(anyhow!("the child said something unknown").into()),
+        }
+    }
+    match (failed, go) {
+        (Some(failure), _) => Err(failure),
+        (None, Err(errno)) => Err(anyhow!(
+            "the container's first process died before it was told to go on: {errno}"
+        )
+        .into()),
+        (None, Ok(_)) => Ok(master),
+    }
+}
+
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let mut parts = [std::io::IoSliceMut::new(buffer)];
+    loop {
+        match recvmsg::<()>(
+            socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        ) {
+            Ok(message) => {
+                let fds = message
+                    .cmsgs()
+                    .into_iter()
+                    .flatten()
+                    .find_map(|control| match control {
+                        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+                        _ => None,
+                    });
+                return Ok((message.bytes, fds.map(sys::inherited_fd).transpose()?));
+            }
+            // A child that ends with our word unread resets the socket: told once, before what it said.
+            Err(Errno::EINTR | Errno::ECONNRESET) => (),
+            Err(errno) => return Err(errno).context("hear from the child"),
+        }
+    }
+}
+
+/// The child's half. It ends in execve or in `_exit`, whatever happens.
+fn child(plan: &Plan, mut place: Place, socket: &OwnedFd, telling: Telling) -> ! {
+    // A panic must not unwind into the parent's code.
+    let guard = ExitOnDrop;
+    if let Err(failure) = take_all(plan, &mut place, socket, telling) {
+        let mut message = vec![FAILED, failure.code];
+        message.extend(format!("{:#}", failure.error).bytes().take(LONGEST - 2));
+        let _ = nix::unistd::write(socket, &message);
+    }
+    drop(guard);
+    unreachable!("the guard ends the process")
+}
+
+struct ExitOnDrop;
+
+impl Drop for ExitOnDrop {
+    fn drop(&mut self) {
+        sys::exit_now(125);
+    }
+}
+
+fn take_all(
+    plan: &Plan,
+    place: &mut Place,
+    socket: &OwnedFd,
+    telling: Telling,
+) -> Result<(), Failure> {
+    for step in &plan.prepare {
+        take_one(step, place, socket, telling)?;
+        if let Some(master) = place.master.take() {
+            let fds = [master.as_raw_fd()];
+            sendmsg::<()>(
+                socket.as_raw_fd(),
+                &[IoSlice::new(&[TERMINAL])],
+                &[ControlMessage::ScmRights(&fds)],
+                MsgFlags::empty(),
+                None,
+            )
+            .context("hand the terminal over")?;
+        }
+    }
+    wait_for_go(socket)?;
+    for step in &plan.enter {
+        take_one(step, place, socket, telling)?;
+    }
+    Ok(())
+}
+
+fn take_one(
+    step: &Step,
+    place: &mut Place,
+    socket: &OwnedFd,
+    telling: Telling,
+) -> Result<(), Failure> {
+    let before = Instant::now();
+    // What replaces this process is told before it happens; a failure follows all the same.
+    let last = matches!(
+        step,
+        Step::Program(crate::kernel::program::Step::Execute { .. })
+    );
+    let tell = |time: Duration| -> Result<()> {
+        if telling == Telling::Steps {
+            let mut message = vec![TOOK];
+            message.extend((time.as_nanos() as u64).to_le_bytes());
+            nix::unistd::write(socket, &message).context("tell of a step")?;
+        }
+        Ok(())
+    };
+    if last {
+        tell(Duration::ZERO)?;
+    }
+    step.take(place).map_err(|error| failure(step, error))?;
+    tell(before.elapsed()).map_err(Failure::from)
+}
+
+/// Waits for the host's word; the end of the socket means that the host has died or given up.
+fn wait_for_go(socket: &OwnedFd) -> Result<()> {
+    let mut word = [0; 1];
+    loop {
+        match nix::unistd::read(socket, &mut word) {
+            Ok(1..) => return Ok(()),
+            Ok(_) => sys::exit_now(125),
+            Err(Errno::EINTR) => (),
+            Err(errno) => return Err(errno).context("wait for the host"),
+        }
+    }
+}
+
+/// What the user sees of a step that failed. A program that cannot be started is told in Docker's
+/// words alone; anything else names the concept first.
+fn failure(step: &Step, error: anyhow::Error) -> Failure {
+    if let Some(no_program) = error.downcast_ref::<NoProgram>() {
+        return Failure {
+            code: no_program.exit_code(),
+            error,
+        };
+    }
+    let error = match error.downcast_ref::<crate::net::netlink::Refused>() {
+        Some(_) => error,
+        None => error.context(step.concept()),
+    };
+    Failure { code: 125, error }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure { code: 125, error }
+    }
+}

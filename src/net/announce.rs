@@ -1,0 +1,107 @@
+//! Announcing an address: gratuitous ARP.
+//!
+//! Every station of a LAN remembers for a while which hardware address an IP address had. Whoever
+//! takes over an address says so by an ARP request, broadcast, that asks for its own address: nobody
+//! answers, but all who remember that address take down the new owner. RFC 5227 section 3 calls it an
+//! ARP announcement, RFC 826 is ARP itself.
+//!
+//! The first announcement is made by the kernel when the link comes up ([`super::link::Step::Announce`]),
+//! which costs nothing. Since a broadcast may be lost, two more follow, a second apart, as in Docker.
+//! They are made here, with a packet socket, packet(7), by whoever stays with the container: the kernel
+//! takes some 10 ms to close such a socket, which nobody should have to wait for.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, sendto, socket,
+};
+
+use super::endpoint::{Endpoint, Mac};
+use super::netns;
+
+/// How many announcements follow the kernel's own.
+pub const REPEATS: u32 = 2;
+
+/// The time between two announcements.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Announces every address of `endpoints` once, in the container's network namespace.
+pub fn announce(netns: BorrowedFd<'_>, endpoints: &[Endpoint]) -> Result<()> {
+    let addressed = endpoints
+        .iter()
+        .filter_map(|endpoint| Some((endpoint, endpoint.ipv4?.addr())));
+    netns::within(netns, || {
+        for (endpoint, address) in addressed {
+            send(&endpoint.ifname, &frame(endpoint.mac, address))
+                .with_context(|| format!("announce {address} on {}", endpoint.ifname))?;
+        }
+        Ok(())
+    })
+}
+
+/// The Ethernet frame of an ARP announcement.
+pub fn frame(mac: Mac, address: Ipv4Addr) -> [u8; 42] {
+    let mut frame = [0; 42];
+    let parts: [&[u8]; 9] = [
+        &[0xff; 6],                // to everybody
+        &mac.0,                    // from us
+        &[0x08, 0x06],             // EtherType: ARP
+        &[0, 1, 0x08, 0x00, 6, 4], // Ethernet (6 bytes) for IPv4 (4 bytes)
+        &[0, 1],                   // a request
+        &mac.0,                    // the sender's hardware
+        &address.octets(),         // and IP address
+        &[0; 6],                   // which hardware address has
+        &address.octets(),         // our own IP address?
+    ];
+    let mut at = 0;
+    for part in parts {
+        frame[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    frame
+}
+
+fn send(link: &str, frame: &[u8]) -> Result<()> {
+    let to = link_address(link)?;
+    // Without a protocol: it only sends, so the kernel need not hand it what comes in.
+    let packet = socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        None::<SockProtocol>,
+    )
+    .context("open a packet socket")?;
+    sendto(packet.as_raw_fd(), frame, &to, MsgFlags::empty()).context("sendto")?;
+    Ok(())
+}
+
+/// The link as the address of a packet: its index is what counts.
+fn link_address(link: &str) -> Result<LinkAddr> {
+    getifaddrs()
+        .context("getifaddrs")?
+        .filter(|interface| interface.interface_name == link)
+        .find_map(|interface| interface.address?.as_link_addr().copied())
+        .with_context(|| format!("there is no link {link} in the container"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_asks_everybody_for_the_own_address() {
+        let address = Ipv4Addr::new(172, 16, 86, 2);
+        let text: String = frame(Mac::of(address), address)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            text,
+            "ffffffffffff0242ac105602080600010800060400010242ac105602ac105602000000000000ac105602"
+        );
+    }
+}

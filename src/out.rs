@@ -1,0 +1,289 @@
+//! What is printed: tables, JSON, Go templates, ages and sizes, in the shape Docker gives them.
+//!
+//! Scripts read the output of `docker`, so the shape is an interface: a table's columns are set off
+//! by three spaces and have no borders, `inspect` indents by four spaces, `--format` takes a
+//! [Go template](https://pkg.go.dev/text/template) ([`render`]), ages are rounded ("2 hours") and
+//! sizes are decimal ("8.31MB"). Text that somebody else wrote (an image's labels, a server's
+//! answer) goes through [`escape`], since a terminal obeys the control characters in it.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+pub mod eval;
+pub mod format;
+pub mod functions;
+pub mod lex;
+pub mod parse;
+pub mod template;
+
+pub use format::{Columns, Format};
+pub use template::render;
+
+/// A table as Docker prints it: every column as wide as its widest cell and three spaces, ten at
+/// the least; no borders. Each line, the last one too, ends in a line feed.
+///
+/// Widths are those of a terminal ([`unicode_width`]). A row shorter than the header is filled up.
+pub fn table<H: AsRef<str>>(header: &[H], rows: &[Vec<String>]) -> String {
+    let header = header.iter().map(|cell| cell.as_ref().to_owned()).collect();
+    align(std::iter::once(&header).chain(rows))
+}
+
+/// `value` as JSON indented by four spaces, as `docker inspect` prints it; no line feed at the end.
+pub fn json<T: Serialize + ?Sized>(value: &T) -> String {
+    let mut text = Vec::new();
+    let indented = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, indented);
+    match value.serialize(&mut writer) {
+        Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+        // Only a map with keys that are no strings gets here; none of ours is one.
+        Err(error) => format!("\"{}\"", escape(&error.to_string())),
+    }
+}
+
+/// How long before `now` the moment `then` was, rounded as Docker rounds it: "Less than a second",
+/// "5 minutes", "About an hour", "3 weeks". A moment in the future is "Less than a second".
+pub fn ago(then: Timestamp, now: Timestamp) -> String {
+    let seconds = now.as_second().saturating_sub(then.as_second());
+    let hours = (seconds + 1800) / 3600;
+    match (seconds, hours) {
+        (..1, _) => "Less than a second".to_owned(),
+        (1, _) => "1 second".to_owned(),
+        (..60, _) => format!("{seconds} seconds"),
+        (..120, _) => "About a minute".to_owned(),
+        (..3600, _) => format!("{} minutes", seconds / 60),
+        (_, 1) => "About an hour".to_owned(),
+        (_, ..48) => format!("{hours} hours"),
+        (_, ..336) => format!("{} days", hours / 24),
+        (_, ..1440) => format!("{} weeks", hours / 24 / 7),
+        (_, ..17520) => format!("{} months", hours / 24 / 30),
+        _ => format!("{} years", seconds / 3600 / 24 / 365),
+    }
+}
+
+/// A number of bytes as `docker images` shows it: three significant digits in the largest decimal
+/// unit that leaves at least one before the point, "8.31MB".
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let (mut number, mut unit) = (bytes as f64, 0);
+    // 999.5 and more would be shown as 1000.
+    while number >= 999.5 && unit + 1 < UNITS.len() {
+        number /= 1000.0;
+        unit += 1;
+    }
+    let decimals = match number {
+        n if unit == 0 || n >= 99.95 => 0,
+        n if n >= 9.995 => 1,
+        _ => 2,
+    };
+    let digits = format!("{number:.decimals$}");
+    let digits = match digits.contains('.') {
+        true => digits.trim_end_matches('0').trim_end_matches('.'),
+        false => &digits,
+    };
+    format!("{digits}{}", UNITS[unit])
+}
+
+/// `text` cut to `width` columns of a terminal, the last of them "…" where something was cut off.
+pub fn ellipsis(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut cut = String::new();
+    let mut used = 1;
+    for letter in text.chars() {
+        used += letter.width().unwrap_or(0);
+        if used > width {
+            break;
+        }
+        cut.push(letter);
+    }
+    if width > 0 {
+        cut.push('…');
+    }
+    cut
+}
+
+/// The candidate that was probably meant by `name`: the one that the fewest edits (insert, delete,
+/// replace, swap of neighbours) lead to, `None` where more than a third of the name would change.
+pub fn did_you_mean<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let allowed = (name.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (edits(name, candidate), candidate))
+        .filter(|&(distance, _)| distance > 0 && distance <= allowed)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// `text` with its control characters made visible (`\n`, `\x1b`, `\u{202e}`), so that text from an
+/// image or a server can neither move the cursor nor reorder or hide what stands beside it.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\t' | '\r' => safe.extend(letter.escape_default()),
+            _ if !is_control(letter) => safe.push(letter),
+            '\0'..='\u{ff}' => safe.push_str(&format!("\\x{:02x}", letter as u32)),
+            _ => safe.extend(letter.escape_unicode()),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// Control characters of terminals (C0, DEL, C1) and those of Unicode that reorder or hide text.
+fn is_control(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Sets rows of cells in columns, as Go's tabwriter does with Docker's settings (least width 10,
+/// padding 3); the last cell of a row is not padded.
+fn align<'a>(rows: impl Iterator<Item = &'a Vec<String>> + Clone) -> String {
+    const LEAST: usize = 10;
+    const PADDING: usize = 3;
+    let columns = rows.clone().map(Vec::len).max().unwrap_or(0);
+    let mut widths = vec![LEAST; columns];
+    for row in rows.clone() {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.width() + PADDING);
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        for (column, width) in widths.iter().enumerate() {
+            let cell = row.get(column).map_or("", String::as_str);
+            text.push_str(cell);
+            if column + 1 < columns {
+                text.extend(std::iter::repeat_n(' ', width - cell.width()));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The optimal string alignment distance: Levenshtein's, with swapped neighbours as one edit.
+fn edits(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = vec![i; b.len() + 1];
+        for j in 1..=b.len() {
+            let replaced = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            row[j] = replaced.min(last[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(before[j - 2] + 1);
+            }
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_dockers() {
+        let rows = vec![
+            vec!["alpine".into(), "latest".into(), "8.31MB".into()],
+            vec!["日本語のイメージ".into(), "3".into()],
+        ];
+        assert_eq!(
+            table(&["REPOSITORY", "TAG", "SIZE"], &rows),
+            "REPOSITORY         TAG       SIZE\n\
+             alpine             latest    8.31MB\n\
+             日本語のイメージ   3         \n"
+        );
+    }
+
+    #[test]
+    fn json_is_indented_by_four() {
+        let value = serde_json::json!([{"Id": "a", "Links": null, "Empty": []}]);
+        assert_eq!(
+            json(&value),
+            "[\n    {\n        \"Id\": \"a\",\n        \"Links\": null,\n        \"Empty\": []\n    }\n]"
+        );
+    }
+
+    #[test]
+    fn ages_are_rounded_as_docker_rounds_them() {
+        let now = Timestamp::from_second(2_000_000_000).unwrap();
+        for (seconds, text) in [
+            (-5, "Less than a second"),
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "About a minute"),
+            (119, "About a minute"),
+            (120, "2 minutes"),
+            (3599, "59 minutes"),
+            (3600, "About an hour"),
+            (7200, "2 hours"),
+            (47 * 3600, "47 hours"),
+            (48 * 3600, "2 days"),
+            (14 * 86400, "2 weeks"),
+            (60 * 86400, "2 months"),
+            (730 * 86400, "2 years"),
+        ] {
+            let then = Timestamp::from_second(now.as_second() - seconds).unwrap();
+            assert_eq!(ago(then, now), text, "{seconds} s");
+        }
+    }
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1500, "1.5kB"),
+            (8_312_345, "8.31MB"),
+            (12_345_678, "12.3MB"),
+            (123_456_789, "123MB"),
+            (999_999, "1MB"),
+            (u64::MAX, "18.4EB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn long_text_ends_in_an_ellipsis() {
+        assert_eq!(
+            ellipsis("\"/bin/sh -c 'sleep 1000'\"", 20),
+            "\"/bin/sh -c 'sleep …"
+        );
+        assert_eq!(ellipsis("short", 5), "short");
+        assert_eq!(ellipsis("日本語", 5), "日本…");
+        assert_eq!(ellipsis("abc", 0), "");
+    }
+
+    #[test]
+    fn the_nearest_name_is_offered() {
+        let names = ["network", "run", "rm", "start", "stop"];
+        assert_eq!(did_you_mean("netwrok", names), Some("network"));
+        assert_eq!(did_you_mean("stat", names), Some("start"));
+        assert_eq!(did_you_mean("kubernetes", names), None);
+        assert_eq!(did_you_mean("run", ["run"]), None);
+    }
+
+    #[test]
+    fn control_characters_become_visible() {
+        assert_eq!(escape("plain ü"), "plain ü");
+        assert_eq!(escape("a\n\u{1b}[2J\u{9b}b"), r"a\n\x1b[2J\x9bb");
+        assert_eq!(escape("\u{202e}gpj.exe"), r"\u{202e}gpj.exe");
+    }
+}

@@ -1,0 +1,212 @@
+//! One step of a container's making, whatever concept it belongs to: say, take, undo.
+//!
+//! The concepts keep what they know (`kernel/` and `net/`); here they meet in one enum, so that a plan
+//! is a list, and narrating, scripting, taking and undoing are each one loop.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::kernel::rootfs::Root;
+use crate::kernel::terminal::{Pty, Stdio};
+use crate::kernel::{
+    capabilities, cgroups, devices, identity, limits, mounts, namespaces, program, rootfs, seccomp,
+    signals, terminal, user,
+};
+use crate::lesson::{Lesson, Shell};
+use crate::net::link;
+use crate::net::netlink::Wires;
+
+/// One step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// See [`namespaces`].
+    Namespace(namespaces::Step),
+    /// See [`cgroups`].
+    Cgroup(cgroups::Step),
+    /// See [`rootfs`].
+    Rootfs(rootfs::Step),
+    /// See [`mounts`].
+    Mount(mounts::Step),
+    /// See [`devices`].
+    Device(devices::Step),
+    /// See [`identity`].
+    Identity(identity::Step),
+    /// See [`link`].
+    Link(link::Step),
+    /// See [`terminal`].
+    Terminal(terminal::Step),
+    /// See [`signals`].
+    Signal(signals::Step),
+    /// See [`limits`].
+    Limit(limits::Step),
+    /// See [`seccomp`].
+    Seccomp(seccomp::Step),
+    /// See [`capabilities`].
+    Capability(capabilities::Step),
+    /// See [`user`].
+    User(user::Step),
+    /// See [`program`].
+    Program(program::Step),
+}
+
+/// What the steps hand on to each other on one side of the clone.
+#[derive(Default)]
+pub struct Place {
+    /// The container's tree, once there is one.
+    pub root: Option<Root>,
+    /// The container's `/dev`.
+    pub dev: Option<OwnedFd>,
+    /// What becomes descriptors 0, 1 and 2.
+    pub stdio: Option<Stdio>,
+    /// The monitor's end of the terminal, to be handed over.
+    pub master: Option<OwnedFd>,
+    /// The sockets to the kernel's network, on the host's side.
+    pub wires: Option<Wires>,
+    /// The container's first process, for one more that joins it.
+    pub container: Option<OwnedFd>,
+    /// The home directory of the user that the program runs as.
+    pub home: Option<String>,
+}
+
+macro_rules! each {
+    ($self:expr, $step:ident => $what:expr) => {
+        match $self {
+            Step::Namespace($step) => $what,
+            Step::Cgroup($step) => $what,
+            Step::Rootfs($step) => $what,
+            Step::Mount($step) => $what,
+            Step::Device($step) => $what,
+            Step::Identity($step) => $what,
+            Step::Link($step) => $what,
+            Step::Terminal($step) => $what,
+            Step::Signal($step) => $what,
+            Step::Limit($step) => $what,
+            Step::Seccomp($step) => $what,
+            Step::Capability($step) => $what,
+            Step::User($step) => $what,
+            Step::Program($step) => $what,
+        }
+    };
+}
+
+impl Step {
+    /// The reason.
+    pub fn why(&self) -> Lesson {
+        each!(self, step => step.why())
+    }
+
+    /// The same as a command.
+    pub fn shell(&self) -> Shell {
+        each!(self, step => step.shell())
+    }
+
+    /// The concept that the step belongs to, in one word.
+    pub fn concept(&self) -> &'static str {
+        match self {
+            Step::Namespace(_) => "namespaces",
+            Step::Cgroup(_) => "cgroup",
+            Step::Rootfs(_) => "rootfs",
+            Step::Mount(_) => "mounts",
+            Step::Device(_) => "devices",
+            Step::Identity(_) => "identity",
+            Step::Link(_) => "network",
+            Step::Terminal(_) => "terminal",
+            Step::Signal(_) => "signals",
+            Step::Limit(_) => "limits",
+            Step::Seccomp(_) => "seccomp",
+            Step::Capability(_) => "capabilities",
+            Step::User(_) => "user",
+            Step::Program(_) => "program",
+        }
+    }
+
+    /// Takes the step at `place`.
+    pub fn take(&self, place: &mut Place) -> Result<()> {
+        match self {
+            Step::Namespace(step) => step.take(&mut place.container),
+            Step::Cgroup(step) => step.take(),
+            Step::Rootfs(step @ (rootfs::Step::Overlay { .. } | rootfs::Step::Directory(_))) => {
+                place.root = Some(step.make_root()?);
+                Ok(())
+            }
+            Step::Rootfs(step @ rootfs::Step::Private(_)) => step.take_first(),
+            Step::Rootfs(step) => step.take(tree(&place.root)?),
+            Step::Mount(step) => step.take(tree(&place.root)?),
+            Step::Device(step) => step.take(place.dev()?.as_fd()),
+            Step::Identity(step) => step.take(),
+            Step::Link(step) => step.take(place.wires.as_mut().context("no network to work on")?),
+            Step::Terminal(step) => place.take_terminal(step),
+            Step::Signal(step) => step.take(),
+            Step::Limit(step) => step.take(),
+            Step::Seccomp(step) => step.take(),
+            Step::Capability(step) => step.take(),
+            Step::User(step) => {
+                place.home = step.take()?.or(place.home.take());
+                Ok(())
+            }
+            Step::Program(step) => step.take(place.home.as_deref()),
+        }
+    }
+
+    /// Takes back what would outlive the container: its cgroup and its links. The rest (mounts,
+    /// namespaces, the terminal) goes with its last process.
+    pub fn undo(&self, place: &mut Place) -> Result<()> {
+        match self {
+            Step::Cgroup(step) => step.undo(),
+            Step::Link(step) => step.undo(place.wires.as_mut().context("no network to work on")?),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        each!(self, step => step.fmt(f))
+    }
+}
+
+impl Place {
+    fn dev(&mut self) -> Result<&OwnedFd> {
+        let dev = match self.dev.take() {
+            Some(dev) => dev,
+            None => tree(&self.root)?
+                .find(Path::new("/dev"))
+                .context("open /dev")?,
+        };
+        Ok(self.dev.insert(dev))
+    }
+
+    fn take_terminal(&mut self, step: &terminal::Step) -> Result<()> {
+        match step {
+            terminal::Step::Console { .. } => {
+                if let Some(Pty { master, slave }) = step.take_console(tree(&self.root)?)? {
+                    self.master = Some(master);
+                    self.stdio = Some(Stdio::Terminal(slave));
+                }
+                Ok(())
+            }
+            terminal::Step::Pty { size } => {
+                let root = nix::fcntl::open(
+                    "/",
+                    nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC,
+                    nix::sys::stat::Mode::empty(),
+                )
+                .context("open the container's root")?;
+                let Pty { master, slave } = terminal::open_pty(&Root::new(root), *size)?;
+                self.master = Some(master);
+                self.stdio = Some(Stdio::Terminal(slave));
+                Ok(())
+            }
+            terminal::Step::Session => {
+                step.take_session(self.stdio.as_ref().context("no input and output to take")?)
+            }
+        }
+    }
+}
+
+fn tree(root: &Option<Root>) -> Result<&Root> {
+    root.as_ref().context("the container has no tree yet")
+}

@@ -1,0 +1,295 @@
+//! What is kept of a container: its record, its state, its name.
+//!
+//! `config.json` holds what was asked for and never changes while the container runs; `state.json` is
+//! what has become of it. The plan is not kept: it follows from the record.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use oci_spec::image::Config;
+use serde::{Deserialize, Serialize};
+
+use super::{Home, make_private_dir, read_json, write_json};
+use crate::net::endpoint::Endpoint;
+use crate::spec::Request;
+
+/// What a container was made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its name, without a slash.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The digest of the image's configuration.
+    pub image_id: String,
+    /// `os/architecture` of the image.
+    pub platform: String,
+    /// The image's layers, the lowest first.
+    pub layers: Vec<PathBuf>,
+    /// The image's defaults.
+    pub image_config: Config,
+    /// What was asked for.
+    pub request: Request,
+    /// Its place on each of its networks.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// What has become of a container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Where it is in its life.
+    pub status: Status,
+    /// Its first process, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessId>,
+    /// The monitor that keeps it, while it runs.
+    #[serde(default)]
+    pub monitor: i32,
+    /// What its program returned, or 128 and the signal's number.
+    #[serde(default)]
+    pub exit_code: i32,
+    /// Why it could not be started.
+    #[serde(default)]
+    pub error: String,
+    /// Whether the kernel killed it for want of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
+    /// When its program was started.
+    #[serde(default)]
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default)]
+    pub finished: Option<Timestamp>,
+}
+
+/// Where a container is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It has not been started yet.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its program has ended.
+    Exited,
+}
+
+impl Status {
+    /// Docker's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Exited => "exited",
+        }
+    }
+}
+
+/// A process that can be told from a later one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Its number in the host's pid namespace.
+    pub pid: i32,
+    /// When it was started, in clock ticks since boot (proc_pid_stat(5), field 22).
+    pub start_time: u64,
+}
+
+impl ProcessId {
+    /// The process that now has the number `pid`.
+    pub fn of(pid: i32) -> Result<Self> {
+        let (_, start_time) = look_at(pid).with_context(|| format!("process {pid} is gone"))?;
+        Ok(ProcessId { pid, start_time })
+    }
+
+    /// Tells whether that process is still there.
+    pub fn is_alive(&self) -> bool {
+        look_at(self.pid).is_some_and(|(state, start_time)| {
+            start_time == self.start_time && !matches!(state, 'Z' | 'X')
+        })
+    }
+}
+
+impl State {
+    /// The state of a container that has just been made.
+    pub fn created() -> Self {
+        State {
+            status: Status::Created,
+            process: None,
+            monitor: 0,
+            exit_code: 0,
+            error: String::new(),
+            oom_killed: false,
+            started: None,
+            finished: None,
+        }
+    }
+
+    /// Writes it as the state of the container `id`.
+    pub fn save(&self, home: &Home, id: &str) -> Result<()> {
+        write_json(&home.container(id).join("state.json"), self)
+    }
+
+    /// The state of the container `id`; `None` before it has one: a `run` that has not come to its end.
+    pub fn load(home: &Home, id: &str) -> Result<Option<Self>> {
+        read_json(&home.container(id).join("state.json"))
+    }
+}
+
+impl Record {
+    /// Writes the record.
+    pub fn save(&self, home: &Home) -> Result<()> {
+        write_json(&home.container(&self.id).join("config.json"), self)
+    }
+
+    /// The record of the container `id`; `None` where there is none.
+    pub fn load(home: &Home, id: &str) -> Result<Option<Self>> {
+        read_json(&home.container(id).join("config.json"))
+    }
+
+    /// The file that holds what the program wrote.
+    pub fn log_path(&self, home: &Home) -> PathBuf {
+        home.container(&self.id)
+            .join(format!("{}-json.log", self.id))
+    }
+}
+
+/// Makes the directory of the container `id`, which belongs to the image's root user.
+pub fn make_directory(home: &Home, id: &str) -> Result<()> {
+    let directory = home.container(id);
+    make_private_dir(&directory.join("work"))?;
+    // The tree's top is the container's `/`, which any of its users may enter.
+    std::fs::DirBuilder::new()
+        .mode(0o755)
+        .create(directory.join("upper"))
+        .with_context(|| format!("make {}", directory.join("upper").display()))
+}
+
+/// Gives the name `name` to the container `id`: a symbolic link, which only one can make.
+///
+/// # Errors
+/// Docker's text where the name is taken.
+pub fn claim_name(home: &Home, id: &str, name: &str) -> Result<()> {
+    let names = home.root.join("names");
+    let claim = || std::os::unix::fs::symlink(id, names.join(name));
+    let claimed = match claim() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            make_private_dir(&names)?;
+            claim()
+        }
+        other => other,
+    };
+    match claimed {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let owner = id_of_name(home, name).unwrap_or_default();
+            bail!(
+                "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or \
+                 rename) that container to be able to reuse that name."
+            )
+        }
+        other => other.with_context(|| format!("claim the name {name}")),
+    }
+}
+
+/// Takes the container's name away, so that it can be used again at once.
+pub fn free_name(home: &Home, id: &str, name: &str) {
+    if id_of_name(home, name).as_deref() == Some(id) {
+        let _ = std::fs::remove_file(home.root.join("names").join(name));
+    }
+}
+
+/// Removes all that is kept of the container `id`; what is gone already is no error.
+pub fn remove(home: &Home, id: &str) -> Result<()> {
+    let directory = home.container(id);
+    match std::fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The ids of all containers.
+pub fn ids(home: &Home) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(home.root.join("containers")) else {
+        return vec![];
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect()
+}
+
+/// Finds the container that is meant by `reference`: its id, its name, or a prefix of its id that no
+/// other has.
+///
+/// # Errors
+/// Docker's `No such container`.
+pub fn find(home: &Home, reference: &str) -> Result<Record> {
+    let name = reference.strip_prefix('/').unwrap_or(reference);
+    if name.is_empty() || name.contains('/') {
+        bail!("invalid container name or ID: value is empty or holds a slash: {reference:?}");
+    }
+    // A full id needs no list, nor does a name.
+    if let Some(id) = id_of_name(home, name)
+        && let Some(record) = Record::load(home, &id)?
+    {
+        return Ok(record);
+    }
+    if name.len() == 64
+        && let Some(record) = Record::load(home, name)?
+    {
+        return Ok(record);
+    }
+    let mut matching = ids(home).into_iter().filter(|id| id.starts_with(name));
+    match (matching.next(), matching.next()) {
+        (Some(id), None) => {
+            Record::load(home, &id)?.with_context(|| format!("No such container: {reference}"))
+        }
+        (Some(_), Some(_)) => bail!("multiple IDs found with provided prefix: {reference}"),
+        _ => bail!("No such container: {reference}{}", suggestion(home, name)),
+    }
+}
+
+/// The id of the container that has the name `name`.
+pub fn id_of_name(home: &Home, name: &str) -> Option<String> {
+    let link = std::fs::read_link(home.root.join("names").join(name)).ok()?;
+    link.into_os_string().into_string().ok()
+}
+
+/// Names near to `name`, for who mistyped it.
+fn suggestion(home: &Home, name: &str) -> String {
+    let Ok(entries) = std::fs::read_dir(home.root.join("names")) else {
+        return String::new();
+    };
+    let names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    match crate::out::did_you_mean(name, names.iter().map(String::as_str)) {
+        Some(near) => format!(" (did you mean {near}?)"),
+        None => String::new(),
+    }
+}
+
+/// The state and the start time of a process. A zombie still has both.
+fn look_at(pid: i32) -> Option<(char, u64)> {
+    let text =
+        std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
+    // The second field is the command in brackets and may itself hold spaces and brackets.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+/// The names of all containers.
+pub fn names(home: &Home) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(home.root.join("names")) else {
+        return vec![];
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect()
+}

@@ -1,0 +1,73 @@
+//! Healing: cleans up after a monitor or a command that was killed.
+//!
+//! Whoever works on a container holds its claim (see [`crate::store::claim`]). A claim whose holder has
+//! died is found by the next command, which takes it over, kills what is left of the container, removes
+//! its cgroup and writes down what has become of it. Its links went with its network namespace.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::monitor::release;
+use crate::kernel::cgroups;
+use crate::store::claim::{self, Attempt, Claim};
+use crate::store::containers::{self, Record, State, Status};
+use crate::store::{Home, leases, networks};
+
+/// The exit code of a container that was killed with its monitor: 128 and SIGKILL.
+const KILLED: i32 = 137;
+
+/// Cleans up after all that have died. Costs one look at each container that something happens to.
+pub fn sweep(home: &Home) {
+    for id in claim::claimed(home) {
+        if let Ok(Attempt::Orphan(claim)) = Claim::adopt(home.running(&id)) {
+            heal(home, &id, &claim);
+        }
+    }
+}
+
+/// Cleans up after the holder of the container `id`, who has died; `_claim` proves that we may.
+pub fn heal(home: &Home, id: &str, _claim: &Claim) {
+    if let Ok(layout) = cgroups::Layout::detect() {
+        let _ = cgroups::remove(&layout, &Path::new("/rmac").join(id));
+    }
+    let record = Record::load(home, id).ok().flatten();
+    let state = State::load(home, id).ok().flatten();
+    match (record, state) {
+        (Some(record), Some(_)) if record.request.auto_remove => discard(home, &record),
+        (Some(_), Some(state)) if state.status == Status::Running => {
+            let state = State {
+                status: Status::Exited,
+                process: None,
+                exit_code: KILLED,
+                error: "the container's monitor was killed, and the container with it".into(),
+                finished: Some(Timestamp::now()),
+                ..state
+            };
+            let _ = state.save(home, id);
+        }
+        (Some(_), Some(_)) => (),
+        // A run that never came to its end.
+        (Some(record), None) => discard(home, &record),
+        (None, _) => forget(home, id),
+    }
+}
+
+/// Removes all that is kept of the container: its addresses, its name, its files.
+pub fn discard(home: &Home, record: &Record) {
+    release(home, record);
+    containers::free_name(home, &record.id, &record.name);
+    let _ = containers::remove(home, &record.id);
+}
+
+/// Removes what is kept of a container that has no record yet, so that its name and its addresses have
+/// to be searched for.
+fn forget(home: &Home, id: &str) {
+    for name in containers::names(home) {
+        containers::free_name(home, id, &name);
+    }
+    let _ = containers::remove(home, id);
+    for network in networks::list(home).unwrap_or_default() {
+        let _ = leases::release(home, &network.id, id);
+    }
+}

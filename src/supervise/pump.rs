@@ -1,0 +1,314 @@
+//! The pump: carries what the program reads and writes between it, the log and its callers.  poll(2), pty(7)
+//!
+//! One loop over poll(2), no thread. A caller that does not read fast enough holds the program back, as a
+//! pipe would; nothing is kept in memory without bound.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv, send};
+
+use super::log::{Log, Stream};
+use super::{LONGEST, Message};
+use crate::sys;
+
+/// What is held for a slow caller, in messages, before the program has to wait.
+const MOST_WAITING: usize = 16;
+/// What is held for a program that does not read its input, in bytes, before the callers have to wait.
+const MOST_INPUT: usize = 64 * 1024;
+
+/// The monitor's ends of the program's input and output.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// Its terminal.
+    pub master: Option<OwnedFd>,
+    /// The pipe that it reads.
+    pub input: Option<OwnedFd>,
+    /// The pipe that it writes.
+    pub output: Option<OwnedFd>,
+    /// The pipe that it writes errors to.
+    pub error: Option<OwnedFd>,
+}
+
+/// One caller.
+#[derive(Debug)]
+struct Caller {
+    socket: OwnedFd,
+    /// Wants to see what the program writes.
+    attached: bool,
+    waiting: VecDeque<Vec<u8>>,
+    gone: bool,
+}
+
+/// The loop's state.
+#[derive(Debug)]
+pub struct Pump {
+    ends: Ends,
+    log: Log,
+    callers: Vec<Caller>,
+    listener: Option<OwnedFd>,
+    input: VecDeque<u8>,
+    input_ended: bool,
+}
+
+impl Pump {
+    /// A pump for a program with the given ends; more callers come through `listener`.
+    pub fn new(ends: Ends, log: Log, listener: Option<OwnedFd>) -> Result<Self> {
+        for end in [&ends.master, &ends.input, &ends.output, &ends.error]
+            .into_iter()
+            .flatten()
+        {
+            let flags = fcntl(end, FcntlArg::F_GETFL).context("fcntl")?;
+            fcntl(
+                end,
+                FcntlArg::F_SETFL(OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK),
+            )
+            .context("fcntl")?;
+        }
+        Ok(Pump {
+            ends,
+            log,
+            callers: vec![],
+            listener,
+            input: VecDeque::new(),
+            input_ended: false,
+        })
+    }
+
+    /// Takes a caller on.
+    pub fn add_caller(&mut self, socket: OwnedFd) {
+        self.callers.push(Caller {
+            socket,
+            attached: false,
+            waiting: VecDeque::new(),
+            gone: false,
+        });
+        // What it has said already comes before anything that the program writes.
+        self.hear_callers();
+    }
+
+    /// Tells all callers `message`.
+    pub fn tell(&mut self, message: &Message) {
+        for caller in &mut self.callers {
+            caller.waiting.push_back(message.encode());
+        }
+        self.flush();
+    }
+
+    /// Carries until the program behind `pidfd` has ended, then what is left in its pipes.
+    pub fn run(&mut self, pidfd: BorrowedFd<'_>) -> Result<()> {
+        while !self.turn(Some(pidfd))? {}
+        // All processes of the pid namespace are dead by now, so nobody writes any more.
+        self.listener = None;
+        while self.read_outputs() {
+            self.flush();
+        }
+        self.log.finish();
+        Ok(())
+    }
+
+    /// Tells all callers `message` and lets them go.
+    pub fn farewell(&mut self, message: &Message) {
+        self.tell(message);
+        // A caller that never reads must not keep the monitor from cleaning up.
+        for _ in 0..20 {
+            self.flush();
+            if self
+                .callers
+                .iter()
+                .all(|caller| caller.waiting.is_empty() || caller.gone)
+            {
+                break;
+            }
+            let mut fds: Vec<_> = self
+                .callers
+                .iter()
+                .filter(|c| !c.waiting.is_empty())
+                .map(|c| PollFd::new(c.socket.as_fd(), PollFlags::POLLOUT))
+                .collect();
+            let _ = poll(&mut fds, PollTimeout::from(100u8));
+        }
+        self.callers.clear();
+    }
+
+    /// One turn of the loop; tells whether the program has ended.
+    fn turn(&mut self, pidfd: Option<BorrowedFd<'_>>) -> Result<bool> {
+        let read_more = self
+            .callers
+            .iter()
+            .all(|caller| caller.waiting.len() < MOST_WAITING);
+        let take_input = self.input.len() < MOST_INPUT;
+        let mut fds = vec![];
+        if let Some(pidfd) = pidfd {
+            fds.push(PollFd::new(pidfd, PollFlags::POLLIN));
+        }
+        if let Some(listener) = &self.listener {
+            fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+        }
+        let wants_input = !self.input.is_empty();
+        for end in [&self.ends.master, &self.ends.output, &self.ends.error]
+            .into_iter()
+            .flatten()
+        {
+            if read_more {
+                fds.push(PollFd::new(end.as_fd(), PollFlags::POLLIN));
+            }
+        }
+        if let Some(end) = self
+            .ends
+            .input
+            .as_ref()
+            .or(self.ends.master.as_ref())
+            .filter(|_| wants_input)
+        {
+            fds.push(PollFd::new(end.as_fd(), PollFlags::POLLOUT));
+        }
+        for caller in &self.callers {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::POLLIN, take_input);
+            flags.set(PollFlags::POLLOUT, !caller.waiting.is_empty());
+            fds.push(PollFd::new(caller.socket.as_fd(), flags));
+        }
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => (),
+            Err(errno) => return Err(errno).context("poll"),
+        }
+        let ended = pidfd.is_some() && fds[0].any() == Some(true);
+        drop(fds);
+        self.accept();
+        if read_more {
+            self.read_outputs();
+        }
+        if take_input {
+            self.hear_callers();
+        }
+        self.write_input();
+        self.flush();
+        Ok(ended)
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        while let Ok(fd) = accept4(
+            listener.as_raw_fd(),
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        ) {
+            if let Ok(socket) = sys::inherited_fd(fd) {
+                self.callers.push(Caller {
+                    socket,
+                    attached: false,
+                    waiting: VecDeque::new(),
+                    gone: false,
+                });
+            }
+        }
+    }
+
+    /// Reads once from each of the program's outputs; tells whether there was anything.
+    fn read_outputs(&mut self) -> bool {
+        let mut any = false;
+        let Ends {
+            master,
+            output,
+            error,
+            ..
+        } = &mut self.ends;
+        for (end, stream) in [
+            (master, Stream::Stdout),
+            (output, Stream::Stdout),
+            (error, Stream::Stderr),
+        ] {
+            let Some(fd) = end else { continue };
+            let mut buffer = [0; LONGEST];
+            match nix::unistd::read(fd, &mut buffer) {
+                // EIO: the last process has closed the terminal; another may open it again.
+                Ok(0) | Err(Errno::EIO) => *end = None,
+                Ok(length) => {
+                    any = true;
+                    self.log.add(stream, &buffer[..length]);
+                    let message = match stream {
+                        Stream::Stdout => Message::Output(buffer[..length].to_vec()),
+                        Stream::Stderr => Message::ErrorOutput(buffer[..length].to_vec()),
+                    };
+                    let datagram = message.encode();
+                    for caller in self.callers.iter_mut().filter(|caller| caller.attached) {
+                        caller.waiting.push_back(datagram.clone());
+                    }
+                }
+                Err(_) => (),
+            }
+        }
+        any
+    }
+
+    fn hear_callers(&mut self) {
+        for at in 0..self.callers.len() {
+            let mut buffer = vec![0; LONGEST + 1];
+            let socket = self.callers[at].socket.as_raw_fd();
+            let length = match recv(socket, &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNRESET) => continue,
+                Err(_) | Ok(0) => {
+                    self.callers[at].gone = true;
+                    continue;
+                }
+                Ok(length) => length,
+            };
+            match Message::decode(&buffer[..length]) {
+                Ok(Message::Attach) => self.callers[at].attached = true,
+                Ok(Message::Input(data)) => self.input.extend(data),
+                Ok(Message::InputEnd) => self.input_ended = true,
+                Ok(Message::Resize(rows, columns)) => {
+                    if let Some(master) = &self.ends.master {
+                        let _ = sys::set_window_size(master.as_fd(), (rows, columns));
+                    }
+                }
+                Ok(_) | Err(_) => self.callers[at].gone = true,
+            }
+        }
+        self.callers.retain(|caller| !caller.gone);
+    }
+
+    fn write_input(&mut self) {
+        let Some(end) = self.ends.input.as_ref().or(self.ends.master.as_ref()) else {
+            self.input.clear();
+            return;
+        };
+        while !self.input.is_empty() {
+            match nix::unistd::write(end, self.input.as_slices().0) {
+                Ok(length) => drop(self.input.drain(..length)),
+                Err(Errno::EAGAIN | Errno::EINTR) => return,
+                // The program has closed its input.
+                Err(_) => self.input.clear(),
+            }
+        }
+        if self.input_ended {
+            self.ends.input = None;
+        }
+    }
+
+    fn flush(&mut self) {
+        for caller in &mut self.callers {
+            while let Some(datagram) = caller.waiting.front() {
+                match send(
+                    caller.socket.as_raw_fd(),
+                    datagram,
+                    MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+                ) {
+                    Ok(_) => drop(caller.waiting.pop_front()),
+                    Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => break,
+                    Err(_) => {
+                        caller.gone = true;
+                        caller.waiting.clear();
+                    }
+                }
+            }
+        }
+        self.callers.retain(|caller| !caller.gone);
+    }
+}

@@ -1,0 +1,147 @@
+//! From a record to a running container: works out the plan, forks the monitor, waits for its word.
+
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use oci_spec::runtime::BoxBuilder;
+
+use super::client;
+use super::monitor::{self, Monitor, OnFailure};
+use super::{Message, say};
+use crate::explain;
+use crate::kernel::cgroups::Layout;
+use crate::kernel::identity;
+use crate::kernel::program::First;
+use crate::plan::{self, Inputs, Plan};
+use crate::spec::{self, NetworkMode, Place};
+use crate::store::Home;
+use crate::store::claim::Claim;
+use crate::store::containers::Record;
+use crate::sys;
+
+/// The container's description.
+pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> {
+    let host_name = nix::unistd::gethostname().unwrap_or_default();
+    let directory = home.container(&record.id);
+    let place = Place {
+        id: &record.id,
+        directory: &directory,
+        host_name: &host_name.to_string_lossy(),
+    };
+    let mut spec = spec::spec(&record.image_config, &record.request, &place)?;
+    if let (Some(process), Some((rows, columns))) = (spec.process_mut(), client::terminal_size())
+        && process.terminal() == Some(true)
+    {
+        process.set_console_size(Some(
+            BoxBuilder::default().height(rows).width(columns).build()?,
+        ));
+    }
+    Ok(spec)
+}
+
+/// How the container is made: a pure function of its record and of what this machine has.
+pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
+    let spec = spec_of(home, record)?;
+    let request = &record.request;
+    let directory = home.container(&record.id);
+    let on_host = request.network == NetworkMode::Host;
+    let read = |name: &str| std::fs::read_to_string(name).unwrap_or_default();
+    let hosts = if on_host {
+        read("/etc/hosts")
+    } else {
+        let addresses: Vec<_> = record
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| Some(endpoint.ipv4?.addr().into()))
+            .collect();
+        identity::hosts(
+            spec.hostname().as_deref().unwrap_or_default(),
+            &addresses,
+            &request.add_host,
+        )
+    };
+    let resolv_conf = identity::resolv_conf(
+        &read("/etc/resolv.conf"),
+        &request.dns,
+        &request.dns_search,
+        &request.dns_options,
+    );
+    plan::plan(&Inputs {
+        spec: &spec,
+        layout,
+        layers: &record.layers,
+        directory: &directory,
+        attach_at: &home.running(&record.id),
+        endpoints: &record.endpoints,
+        hosts: &hosts,
+        resolv_conf: &resolv_conf,
+        first: if request.init {
+            First::Init
+        } else {
+            First::Program
+        },
+    })
+}
+
+/// Whether the caller wants what the program writes, from its first byte on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attach {
+    /// It does.
+    Yes,
+    /// It only wants to know whether the program has started.
+    No,
+}
+
+/// How a container is started.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Whether the caller is attached.
+    pub attach: Attach,
+    /// How much the caller wants to be told of the steps.
+    pub explain: Option<explain::Style>,
+    /// What becomes of the container when it cannot be started.
+    pub on_failure: OnFailure,
+}
+
+/// Starts the container: forks its monitor, which makes it. Returns the socket on which the monitor
+/// will say how that went.
+pub fn start(home: &Home, record: Record, claim: Claim, how: How) -> Result<OwnedFd> {
+    let layout = Layout::detect()?;
+    let plan = plan_of(home, &record, &layout)?;
+    let (ours, caller) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .context("make the socket to the monitor")?;
+    if how.attach == Attach::Yes {
+        // Said before the program can write anything.
+        say(&ours, &Message::Attach).context("attach")?;
+    }
+    match sys::fork().context("fork the monitor")? {
+        Some(_) => {
+            claim.leave_to_child();
+            Ok(ours)
+        }
+        None => {
+            drop(ours);
+            let How {
+                explain,
+                on_failure,
+                ..
+            } = how;
+            let monitor = Monitor {
+                home: home.clone(),
+                record,
+                plan,
+                claim,
+                caller,
+                explain,
+                on_failure,
+            };
+            monitor::end(&monitor.run())
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Many containers: in a row, side by side, and what is left of them.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Lab, RMAC};
+
+fn lab_with_network() -> Lab {
+    let lab = Lab::with_image();
+    let create = "rmac network create -d macvlan --subnet=172.16.86.0/24 --gateway=172.16.86.1 \
+                  -o parent=eth0 my-macvlan-net";
+    lab.sh(create).ok();
+    lab
+}
+
+#[test]
+fn two_hundred_in_a_row() {
+    let lab = lab_with_network();
+    let run = [
+        "run",
+        "--rm",
+        "--network",
+        "my-macvlan-net",
+        lab.image(),
+        "true",
+    ];
+    for round in 0..200 {
+        let output = lab.rmac(&run);
+        assert_eq!(
+            (output.code, output.stderr.as_str()),
+            (0, ""),
+            "round {round}"
+        );
+    }
+    lab.no_leaks();
+}
+
+#[test]
+fn eight_side_by_side_have_eight_addresses() {
+    let lab = lab_with_network();
+    let script = "ip -4 addr show eth0 | sed -n 's/.*inet \\([0-9.]*\\).*/\\1/p'; sleep 2";
+    for _ in 0..3 {
+        let run = [
+            "run",
+            "--rm",
+            "--network",
+            "my-macvlan-net",
+            lab.image(),
+            "sh",
+            "-c",
+            script,
+        ];
+        let addresses: Vec<String> = std::thread::scope(|scope| {
+            let start = || scope.spawn(|| common::run(lab.command(RMAC).args(run)).ok());
+            let running: Vec<_> = (0..8).map(|_| start()).collect();
+            running
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        let unique: BTreeSet<&String> = addresses.iter().collect();
+        assert_eq!(unique.len(), 8, "{addresses:?}");
+        lab.no_leaks();
+    }
+}
