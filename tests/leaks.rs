@@ -5,11 +5,16 @@ use common::Lab;
 #[test]
 fn a_lab_is_a_lan_and_leaves_nothing() {
     let lab = Lab::up();
-    lab.sh("ping -c 1 -W 2 172.16.86.1").says(" 0% packet loss").ok();
-    lab.on("router", "ping -c 1 -W 2 172.16.86.250").says(" 0% packet loss").ok();
+    lab.sh("ping -c 1 -W 2 172.16.86.1")
+        .says(" 0% packet loss")
+        .ok();
+    lab.on("router", "ping -c 1 -W 2 172.16.86.250")
+        .says(" 0% packet loss")
+        .ok();
     assert_eq!(lab.sh("ls /sys/class/net").ok(), "eth0\nlo\n");
     lab.registry(&["--auth", "bearer"]);
-    lab.sh("test -n \"$CONTAINERS_REGISTRIES_CONF\" && exec 3<>/dev/tcp/127.0.0.1/5000").ok();
+    lab.sh("test -n \"$CONTAINERS_REGISTRIES_CONF\" && exec 3<>/dev/tcp/127.0.0.1/5000")
+        .ok();
 }
 
 #[test]
@@ -27,6 +32,9 @@ fn what_is_left_behind_is_found() {
     let mount = format!("mount -t tmpfs none {}", dir.display());
     common::run(std::process::Command::new("sh").args(["-c", &mount])).ok();
     let leaks = lab.leaks();
-    assert!(leaks[0].starts_with("mount (seen by process ") && leaks.len() == 1, "{leaks:?}");
+    assert!(
+        leaks[0].starts_with("mount (seen by process ") && leaks.len() == 1,
+        "{leaks:?}"
+    );
     common::run(std::process::Command::new("umount").arg(&dir)).ok();
 }

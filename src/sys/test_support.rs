@@ -54,3 +54,21 @@ pub fn raw(number: i64, args: [i64; 3]) -> i64 {
     // SAFETY: the callers pass integers and null pointers only, which the kernel checks.
     unsafe { libc::syscall(number, args[0], args[1], args[2], 0, 0, 0) }
 }
+
+/// The same by the way of 32-bit programs, whose calls have other numbers; gives the negative errno.
+#[cfg(target_arch = "x86_64")]
+pub fn raw_32bit(number: i32, args: [i32; 3]) -> i64 {
+    let answer: i64;
+    // SAFETY: as above; the trap clobbers no register but rax and r8 to r11. rbx, which the compiler keeps for
+    // itself, is put back.
+    unsafe {
+        std::arch::asm!(
+            "xchg {first:r}, rbx", "int 0x80", "xchg {first:r}, rbx",
+            first = inout(reg) i64::from(args[0]) => _,
+            inlateout("rax") i64::from(number) => answer,
+            in("rcx") i64::from(args[1]), in("rdx") i64::from(args[2]),
+            lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _,
+        );
+    }
+    i64::from(answer as i32)
+}
