@@ -23,6 +23,10 @@ use oci_spec::runtime::{Capabilities, Capability, Process};
 use crate::lesson::{Lesson, Shell};
 use crate::sys::capabilities as sys;
 
+use numbers::{ALL, mask, number, outside, sorted};
+
+mod numbers;
+
 /// What a container's root may do when nothing was asked for: Docker's fourteen.
 pub const DEFAULT: [Capability; 14] = [
     Capability::Chown,
@@ -287,51 +291,6 @@ impl fmt::Display for Step {
     }
 }
 
-/// All capabilities in the order of their numbers (linux/capability.h): the index is the number.
-const ALL: [Capability; 41] = [
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::DacReadSearch,
-    Capability::Fowner,
-    Capability::Fsetid,
-    Capability::Kill,
-    Capability::Setgid,
-    Capability::Setuid,
-    Capability::Setpcap,
-    Capability::LinuxImmutable,
-    Capability::NetBindService,
-    Capability::NetBroadcast,
-    Capability::NetAdmin,
-    Capability::NetRaw,
-    Capability::IpcLock,
-    Capability::IpcOwner,
-    Capability::SysModule,
-    Capability::SysRawio,
-    Capability::SysChroot,
-    Capability::SysPtrace,
-    Capability::SysPacct,
-    Capability::SysAdmin,
-    Capability::SysBoot,
-    Capability::SysNice,
-    Capability::SysResource,
-    Capability::SysTime,
-    Capability::SysTtyConfig,
-    Capability::Mknod,
-    Capability::Lease,
-    Capability::AuditWrite,
-    Capability::AuditControl,
-    Capability::Setfcap,
-    Capability::MacOverride,
-    Capability::MacAdmin,
-    Capability::Syslog,
-    Capability::WakeAlarm,
-    Capability::BlockSuspend,
-    Capability::AuditRead,
-    Capability::Perfmon,
-    Capability::Bpf,
-    Capability::CheckpointRestore,
-];
-
 enum Names {
     All,
     Some(HashSet<Capability>),
@@ -353,23 +312,6 @@ fn read_names(words: &[String]) -> Result<Names> {
         }
     }
     Ok(if all { Names::All } else { Names::Some(set) })
-}
-
-fn number(capability: Capability) -> u8 {
-    let position = ALL.iter().position(|c| *c == capability);
-    position.expect("ALL lists every capability") as u8
-}
-
-fn mask(set: &HashSet<Capability>) -> u64 {
-    set.iter().fold(0, |mask, c| mask | 1 << number(*c))
-}
-
-fn sorted(set: &HashSet<Capability>) -> Vec<Capability> {
-    ALL.into_iter().filter(|c| set.contains(c)).collect()
-}
-
-fn outside(set: &HashSet<Capability>) -> impl Iterator<Item = Capability> + '_ {
-    ALL.into_iter().filter(|c| !set.contains(c))
 }
 
 fn names(list: &[Capability]) -> String {
