@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&str] = &[
     "main",
     "commands",
+    "cli",
     "supervise",
     "explain",
     "launch",
@@ -20,7 +21,6 @@ const FLOORS: &[&str] = &[
     "spec",
     "kernel",
     "net",
-    "cli",
     "exit",
     "out",
     "sys",

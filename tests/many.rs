@@ -1,10 +1,10 @@
 //! Many containers: in a row, side by side, and what is left of them.
 
-mod lab;
+mod common;
 
 use std::collections::BTreeSet;
 
-use lab::{Lab, RMAC};
+use common::{Lab, RMAC};
 
 fn lab_with_network() -> Lab {
     let lab = Lab::with_image();
@@ -52,7 +52,7 @@ fn eight_side_by_side_have_eight_addresses() {
             script,
         ];
         let addresses: Vec<String> = std::thread::scope(|scope| {
-            let start = || scope.spawn(|| lab::run(lab.command(RMAC).args(run)).ok());
+            let start = || scope.spawn(|| common::run(lab.command(RMAC).args(run)).ok());
             let running: Vec<_> = (0..8).map(|_| start()).collect();
             running
                 .into_iter()

@@ -1,9 +1,9 @@
 //! Terminals: what a person in front of `rmac run -it` sees, and what is left when they go.
 
-mod lab;
+mod common;
 
-use lab::terminal::Terminal;
-use lab::{Lab, RMAC};
+use common::terminal::Terminal;
+use common::{Lab, RMAC};
 
 /// A network, so that this is the command of the issue: a container on the LAN with a terminal.
 fn lab_with_network() -> Lab {
@@ -64,8 +64,9 @@ fn ctrl_c_goes_to_the_program_and_the_exit_status_comes_back() {
     let lab = Lab::with_image();
     let mut terminal = start(&lab, &["run", "--rm", "-it", lab.image(), "ash"]);
     terminal.wait_for("/ # ");
-    terminal.type_in("sleep 100\n");
-    terminal.wait_for("sleep 100");
+    // The echo of what is typed does not have the word that is waited for.
+    terminal.type_in("sh -c 'echo read\"\"y; exec sleep 100'\n");
+    terminal.wait_for("ready");
     terminal.type_in("\x03");
     terminal.wait_for("/ # ");
     terminal.type_in("exit 7\n");
@@ -75,9 +76,9 @@ fn ctrl_c_goes_to_the_program_and_the_exit_status_comes_back() {
 #[test]
 fn exec_has_a_terminal_too() {
     let lab = Lab::with_image();
-    lab.rmac(&["run", "-d", "--name", "c", lab.image(), "sleep", "1000"])
+    lab.rmac(&["run", "-d", "--name", "one", lab.image(), "sleep", "1000"])
         .ok();
-    let mut terminal = start(&lab, &["exec", "-it", "c", "sh"]);
+    let mut terminal = start(&lab, &["exec", "-it", "one", "sh"]);
     terminal.wait_for("/ # ");
     terminal.type_in("tty; exit 3\n");
     terminal.wait_for("/dev/pts/");
@@ -94,7 +95,7 @@ fn without_a_terminal() {
         ))
     };
     run("-it", "true", "true")
-        .ended(1)
+        .ended(125)
         .says("the input device is not a TTY");
     // -i passes the input on and closes it at its end.
     assert_eq!(

@@ -1,8 +1,8 @@
 //! The bridge example of Docker's macvlan tutorial, line by line, with docker replaced by rmac.
 
-mod lab;
+mod common;
 
-use lab::Lab;
+use common::Lab;
 use serde_json::Value;
 
 #[test]

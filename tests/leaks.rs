@@ -1,6 +1,6 @@
-//! The lab itself.
-mod lab;
-use lab::Lab;
+//! The lab that tests share: what a test leaves behind is found.
+mod common;
+use common::Lab;
 
 #[test]
 fn a_lab_is_a_lan_and_leaves_nothing() {
@@ -25,8 +25,8 @@ fn what_is_left_behind_is_found() {
     lab.sh("ip link del veth1").ok();
     lab.outside(&["lab", "status"]).ok();
     let mount = format!("mount -t tmpfs none {}", dir.display());
-    lab::run(std::process::Command::new("sh").args(["-c", &mount])).ok();
+    common::run(std::process::Command::new("sh").args(["-c", &mount])).ok();
     let leaks = lab.leaks();
     assert!(leaks[0].starts_with("mount (seen by process ") && leaks.len() == 1, "{leaks:?}");
-    lab::run(std::process::Command::new("umount").arg(&dir)).ok();
+    common::run(std::process::Command::new("umount").arg(&dir)).ok();
 }

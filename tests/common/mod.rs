@@ -1,11 +1,11 @@
 //! What the tests of the whole program share: a lab of their own, with rmac on its host.
 //!
 //! ```no_run
-//! mod lab;
+//! mod common;
 //!
 //! #[test]
 //! fn a_container_has_an_end() {
-//!     let lab = lab::Lab::with_image();
+//!     let lab = common::Lab::with_image();
 //!     lab.rmac(&["run", "--rm", lab.image(), "true"]).ok();
 //! }   // here the lab is taken down; what was left behind fails the test
 //! ```
