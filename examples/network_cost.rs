@@ -29,7 +29,7 @@ fn main() -> Result<()> {
         root: root.clone(),
     };
     let lab = Lab::named(&home, "cost")?;
-    let measured = lab.up().map_err(Into::into).and_then(|_| {
+    let measured = lab.up().and_then(|_| {
         let endpoint = claims(&home)?;
         attaches(&lab, &root, &endpoint)
     });

@@ -225,6 +225,23 @@ fn a_half_built_lab_is_built_anew() {
 }
 
 #[test]
+fn symbolic_links_on_the_way_do_not_matter() {
+    let place = Place::make("link");
+    let link = place.0.root.join("link");
+    std::fs::create_dir_all(place.0.root.join("real")).unwrap();
+    std::os::unix::fs::symlink("real", &link).unwrap();
+    let home = Home {
+        root: link.join("lib"),
+        runroot: link.join("run"),
+    };
+    let lab = Lab::named(&home, "one").unwrap();
+    lab.up().unwrap();
+    lab.down().unwrap();
+    assert!(!lab.is_up());
+    assert!(!home.labs().exists());
+}
+
+#[test]
 fn down_from_inside_is_refused() {
     let place = Place::make("inside");
     let lab = place.lab("one");

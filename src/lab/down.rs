@@ -165,6 +165,11 @@ fn comm(pid: i32) -> String {
 /// What is mounted at or below these directories, the innermost first.
 fn mounts_below(directories: &[&Path]) -> Result<Vec<PathBuf>> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").context("read mountinfo")?;
+    // The kernel tells of mounts by paths without symbolic links (/var/run is one).
+    let directories: Vec<PathBuf> = directories
+        .iter()
+        .filter_map(|directory| std::fs::canonicalize(directory).ok())
+        .collect();
     let mut found: Vec<PathBuf> = text
         .lines()
         .filter_map(|line| Some(PathBuf::from(line.split(' ').nth(4)?.replace("\\040", " "))))
