@@ -18,5 +18,7 @@ pub const RMAC_FAILED: u8 = 125;
 
 /// The code to end with after `error`, where `usual` is the verb's.
 pub fn code_of(error: &anyhow::Error, usual: u8) -> u8 {
-    error.downcast_ref::<Coded>().map_or(usual, |coded| coded.code)
+    error
+        .downcast_ref::<Coded>()
+        .map_or(usual, |coded| coded.code)
 }

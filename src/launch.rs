@@ -308,9 +308,8 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd
                     });
                 return Ok((message.bytes, fds.map(sys::inherited_fd).transpose()?));
             }
-            Err(Errno::EINTR) => (),
-            // The child was killed while it had something unread.
-            Err(Errno::ECONNRESET) => return Ok((0, None)),
+            // A child that ends with our word unread resets the socket: told once, before what it said.
+            Err(Errno::EINTR | Errno::ECONNRESET) => (),
             Err(errno) => return Err(errno).context("hear from the child"),
         }
     }

@@ -19,10 +19,10 @@
 //! * [`out`]: what is printed: tables, JSON, Go templates, ages and sizes
 //! * [`sys`]: the system calls that nix does not wrap
 
-pub mod exit;
-pub mod explain;
 pub mod cli;
 pub mod commands;
+pub mod exit;
+pub mod explain;
 pub mod kernel;
 pub mod lab;
 pub mod launch;

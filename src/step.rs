@@ -65,6 +65,8 @@ pub struct Place {
     pub master: Option<OwnedFd>,
     /// The sockets to the kernel's network, on the host's side.
     pub wires: Option<Wires>,
+    /// The container's first process, for one more that joins it.
+    pub container: Option<OwnedFd>,
     /// The home directory of the user that the program runs as.
     pub home: Option<String>,
 }
@@ -124,7 +126,7 @@ impl Step {
     /// Takes the step at `place`.
     pub fn take(&self, place: &mut Place) -> Result<()> {
         match self {
-            Step::Namespace(step) => step.take(),
+            Step::Namespace(step) => step.take(&mut place.container),
             Step::Cgroup(step) => step.take(),
             Step::Rootfs(step @ (rootfs::Step::Overlay { .. } | rootfs::Step::Directory(_))) => {
                 place.root = Some(step.make_root()?);

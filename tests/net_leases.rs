@@ -182,6 +182,17 @@ fn leases_of_containers_that_are_gone_are_reclaimed_when_needed() {
 }
 
 #[test]
+fn an_address_of_a_container_that_is_gone_can_be_asked_for() {
+    let store = Store::make("stale", "10.0.0.0/24");
+    store.claim(&store.ghost("ghost")).unwrap();
+    let two = Request {
+        ip: Some(Ipv4Addr::new(10, 0, 0, 1)),
+        ..store.request("two")
+    };
+    assert_eq!(store.claim(&two).unwrap(), "10.0.0.1/24");
+}
+
+#[test]
 fn half_a_line_does_not_count() {
     let store = Store::make("half", "10.0.0.0/24");
     store.claim(&store.request("one")).unwrap();

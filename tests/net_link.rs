@@ -195,6 +195,28 @@ fn an_address_whose_owner_is_dying_is_waited_for() {
 }
 
 #[test]
+fn eight_at_once_do_not_disturb_each_other() {
+    let lan = Lan::make("eight");
+    std::thread::scope(|scope| {
+        for number in 2..10 {
+            let lan = &lan;
+            scope.spawn(move || {
+                let name = format!("c{number}");
+                let steps = plan(&[endpoint(number)]);
+                for _ in 0..5 {
+                    let container = lan.container(&name);
+                    attach(&lan.host, &container, &steps).unwrap();
+                    let addr = lan.run(&name, "ip -4 -br addr show eth0");
+                    assert!(addr.contains(&format!("172.16.86.{number}/24")), "{addr}");
+                    detach(&container, &steps);
+                    netns::unpin(&lan.dir.join(&name)).unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn a_hardware_address_in_use_is_told() {
     let lan = Lan::make("mac");
     attach(&lan.host, &lan.container("c1"), &plan(&[endpoint(2)])).unwrap();

@@ -164,7 +164,11 @@ pub struct ContainerArgs {
     #[arg(value_name = "IMAGE")]
     pub image: String,
     /// The command and its arguments
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     pub command: Vec<String>,
 }
 
@@ -233,7 +237,12 @@ pub struct ExecArgs {
     #[arg(value_name = "CONTAINER")]
     pub container: String,
     /// The command and its arguments
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "COMMAND",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     pub command: Vec<String>,
 }
 
@@ -244,7 +253,13 @@ pub struct StopArgs {
     #[arg(short, long, value_name = "SIGNAL")]
     pub signal: Option<String>,
     /// Seconds to wait before killing the container (-1: for ever)
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(
+        short,
+        long,
+        visible_alias = "time",
+        value_name = "SECONDS",
+        allow_negative_numbers = true
+    )]
     pub timeout: Option<i64>,
     /// Names or IDs
     #[arg(value_name = "CONTAINER", required = true)]

@@ -13,13 +13,32 @@ use clap::{Args, Parser, Subcommand};
 
 /// A minimal, daemonless container runtime with built-in macvlan networking
 #[derive(Debug, Parser)]
-#[command(name = "rmac", version, propagate_version = false, disable_help_subcommand = true)]
+#[command(
+    name = "rmac",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     /// Where rmac keeps what survives a reboot
-    #[arg(long, global = true, env = "RMAC_ROOT", default_value = "/var/lib/rmac", value_name = "DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "RMAC_ROOT",
+        default_value = "/var/lib/rmac",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
     pub root: PathBuf,
     /// Where rmac keeps what is gone at reboot
-    #[arg(long, global = true, env = "RMAC_RUNROOT", default_value = "/run/rmac", value_name = "DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "RMAC_RUNROOT",
+        default_value = "/run/rmac",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
     pub runroot: PathBuf,
     /// What to do
     #[command(subcommand)]

@@ -9,16 +9,20 @@ use nix::sys::signalfd::SignalFd;
 
 use super::run::{ended, options};
 use crate::cli::container::{AttachArgs, Names};
+use crate::store::Home;
 use crate::store::claim;
 use crate::store::containers::{self, Record, State, Status};
-use crate::store::Home;
 use crate::supervise::client::{self, End, Options};
 use crate::supervise::{Message, call, hear, say};
 
 /// `rmac attach`.
 pub fn attach(home: &Home, args: &AttachArgs) -> Result<u8> {
     let record = containers::find(home, &args.container)?;
-    let state = running(home, &record, "You cannot attach to a stopped container, start it first")?;
+    let state = running(
+        home,
+        &record,
+        "You cannot attach to a stopped container, start it first",
+    )?;
     let mut options = options(&record.request, args.sig_proxy)?;
     options.input &= !args.no_stdin;
     if let Some(keys) = &args.detach_keys {
@@ -45,7 +49,9 @@ pub fn wait(home: &Home, args: &Names) -> Result<u8> {
         let state = State::load(home, &record.id)?;
         if state.is_some_and(|state| state.status == Status::Created) {
             // As Docker: a container that never ran is waited for until it has.
-            while State::load(home, &record.id)?.is_some_and(|state| state.status == Status::Created) {
+            while State::load(home, &record.id)?
+                .is_some_and(|state| state.status == Status::Created)
+            {
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
@@ -69,7 +75,9 @@ pub fn wait_for_end(home: &Home, record: &Record) -> Result<i32> {
 fn final_code(home: &Home, record: &Record) -> Result<i32> {
     claim::wait_until_free(home, &record.id, client::PATIENCE);
     let state = State::load(home, &record.id)?;
-    Ok(state.with_context(|| format!("No such container: {}", record.name))?.exit_code)
+    Ok(state
+        .with_context(|| format!("No such container: {}", record.name))?
+        .exit_code)
 }
 
 /// The state of a container that runs.
@@ -78,7 +86,9 @@ fn final_code(home: &Home, record: &Record) -> Result<i32> {
 /// `otherwise` where it does not.
 pub fn running(home: &Home, record: &Record, otherwise: &str) -> Result<State> {
     let state = State::load(home, &record.id)?;
-    let alive = |state: &State| state.status == Status::Running && state.process.is_some_and(|process| process.is_alive());
+    let alive = |state: &State| {
+        state.status == Status::Running && state.process.is_some_and(|process| process.is_alive())
+    };
     state.filter(alive).with_context(|| otherwise.to_owned())
 }
 

@@ -23,7 +23,12 @@ pub fn exec(home: &Home, args: &ExecArgs) -> Result<u8> {
         bail!("the input device is not a TTY");
     }
     let record = containers::find(home, &args.container)?;
-    let state = running(home, &record, &format!("container {} is not running", record.id)).inspect_err(|_| heal::sweep(home))?;
+    let state = running(
+        home,
+        &record,
+        &format!("container {} is not running", record.id),
+    )
+    .inspect_err(|_| heal::sweep(home))?;
     let pid = state.process.context("the container has no process")?.pid;
     let mut spec = spec_of(home, &record)?;
     let process = process(&mut spec, args)?;
@@ -37,9 +42,17 @@ pub fn exec(home: &Home, args: &ExecArgs) -> Result<u8> {
             None => client::DETACH_KEYS.to_vec(),
         },
     };
-    let input = if args.interactive && !args.detach { Input::Pipe } else { Input::Nothing };
+    let input = if args.interactive && !args.detach {
+        Input::Pipe
+    } else {
+        Input::Nothing
+    };
     let attach = if args.detach { Attach::No } else { Attach::Yes };
-    let signals = if args.detach { None } else { Some(client::catch_signals(&options)?) };
+    let signals = if args.detach {
+        None
+    } else {
+        Some(client::catch_signals(&options)?)
+    };
     let socket = monitor::exec(&spec, &process, pid, input, attach)?;
     let code = follow(&socket, signals.as_ref().map(|signals| (signals, &options)));
     code.map_err(|error| match error.downcast_ref::<exit::Coded>() {
@@ -55,7 +68,9 @@ fn process(spec: &mut Spec, args: &ExecArgs) -> Result<Process> {
     process.set_args(Some(args.command.clone()));
     process.set_terminal(Some(args.tty));
     let size = client::terminal_size().filter(|_| args.tty);
-    let size = size.map(|(rows, columns)| BoxBuilder::default().height(rows).width(columns).build()).transpose()?;
+    let size = size
+        .map(|(rows, columns)| BoxBuilder::default().height(rows).width(columns).build())
+        .transpose()?;
     process.set_console_size(size);
     let mut env = process.env().clone().unwrap_or_default();
     if args.tty && !env.iter().any(|pair| pair.starts_with("TERM=")) {
@@ -73,12 +88,20 @@ fn process(spec: &mut Spec, args: &ExecArgs) -> Result<Process> {
         process.set_cwd(request::working_dir(directory)?);
     }
     if let Some(user) = &args.user {
-        process.set_user(UserBuilder::default().uid(0u32).gid(0u32).username(user.clone()).build()?);
+        process.set_user(
+            UserBuilder::default()
+                .uid(0u32)
+                .gid(0u32)
+                .username(user.clone())
+                .build()?,
+        );
     }
     if args.privileged {
         let all = capabilities::choose(Base::Privileged, &[], &[])?;
         if let Some(mut sets) = process.capabilities().clone() {
-            sets.set_bounding(Some(all.clone())).set_effective(Some(all.clone())).set_permitted(Some(all));
+            sets.set_bounding(Some(all.clone()))
+                .set_effective(Some(all.clone()))
+                .set_permitted(Some(all));
             process.set_capabilities(Some(sets));
         }
         if let Some(linux) = spec.linux_mut() {

@@ -25,9 +25,14 @@ pub fn inspect(home: &Home, args: &InspectArgs) -> Result<u8> {
     // A network has a verb of its own, which knows its shape.
     if let [name] = args.names.as_slice()
         && is("network")
-        && (wanted.is_some() || (containers::find(home, name).is_err() && networks::load(home, name).is_ok()))
+        && (wanted.is_some()
+            || (containers::find(home, name).is_err() && networks::load(home, name).is_ok()))
     {
-        let args = network::InspectArgs { format: args.format.clone(), networks: args.names.clone(), ..Default::default() };
+        let args = network::InspectArgs {
+            format: args.format.clone(),
+            networks: args.names.clone(),
+            ..Default::default()
+        };
         return super::network::inspect::inspect(home, &args).map(|()| 0);
     }
     let mut found = vec![];
@@ -44,12 +49,20 @@ pub fn inspect(home: &Home, args: &InspectArgs) -> Result<u8> {
         }
     }
     print(&found, args.format.as_deref())?;
-    if errors.is_empty() { Ok(0) } else { bail!(errors.join("\nrmac: ")) }
+    if errors.is_empty() {
+        Ok(0)
+    } else {
+        bail!(errors.join("\nrmac: "))
+    }
 }
 
 /// `rmac image inspect`.
 pub fn images(home: &Home, args: &image::InspectArgs) -> Result<u8> {
-    let args = InspectArgs { format: args.format.clone(), kind: Some("image".into()), names: args.images.clone() };
+    let args = InspectArgs {
+        format: args.format.clone(),
+        kind: Some("image".into()),
+        names: args.images.clone(),
+    };
     inspect(home, &args)
 }
 
@@ -72,7 +85,11 @@ fn container_value(home: &Home, record: &Record) -> Result<Value> {
     let directory = home.container(&record.id);
     let file = |name: &str| directory.join(name).display().to_string();
     let command = spec::args(&record.image_config, &record.request);
-    let (path, arguments) = command.split_first().map_or(("", &[][..]), |(path, arguments)| (path.as_str(), arguments));
+    let (path, arguments) = command
+        .split_first()
+        .map_or(("", &[][..]), |(path, arguments)| {
+            (path.as_str(), arguments)
+        });
     Ok(json!({
         "Id": record.id,
         "Created": record.created.to_string(),
@@ -106,7 +123,12 @@ fn container_value(home: &Home, record: &Record) -> Result<Value> {
 
 fn state_value(state: &State) -> Value {
     let running = state.status == Status::Running;
-    let time = |time: Option<Timestamp>| time.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |time| time.to_string());
+    let time = |time: Option<Timestamp>| {
+        time.map_or_else(
+            || "0001-01-01T00:00:00Z".to_owned(),
+            |time| time.to_string(),
+        )
+    };
     json!({
         "Status": state.status.name(),
         "Running": running,
@@ -128,15 +150,41 @@ fn host_config(record: &Record) -> Value {
         .binds
         .iter()
         .map(|bind| {
-            let options = if bind.options.is_empty() { String::new() } else { format!(":{}", bind.options.join(",")) };
-            format!("{}:{}{options}", bind.source.display(), bind.target.display())
+            let options = if bind.options.is_empty() {
+                String::new()
+            } else {
+                format!(":{}", bind.options.join(","))
+            };
+            format!(
+                "{}:{}{options}",
+                bind.source.display(),
+                bind.target.display()
+            )
         })
         .collect();
-    let tmpfs: Map<String, Value> = request.tmpfs.iter().map(|(path, options)| (path.display().to_string(), json!(options))).collect();
+    let tmpfs: Map<String, Value> = request
+        .tmpfs
+        .iter()
+        .map(|(path, options)| (path.display().to_string(), json!(options)))
+        .collect();
     let resources = request.resources.clone().unwrap_or_default();
-    let memory = resources.memory().as_ref().and_then(|memory| memory.limit()).unwrap_or(0);
-    let quota = resources.cpu().as_ref().and_then(|cpu| cpu.quota()).unwrap_or(0);
-    let nothing_or = |list: &[String]| if list.is_empty() { Value::Null } else { json!(list) };
+    let memory = resources
+        .memory()
+        .as_ref()
+        .and_then(|memory| memory.limit())
+        .unwrap_or(0);
+    let quota = resources
+        .cpu()
+        .as_ref()
+        .and_then(|cpu| cpu.quota())
+        .unwrap_or(0);
+    let nothing_or = |list: &[String]| {
+        if list.is_empty() {
+            Value::Null
+        } else {
+            json!(list)
+        }
+    };
     let mut security = vec![];
     if request.no_new_privileges {
         security.push("no-new-privileges".to_owned());
@@ -174,7 +222,9 @@ fn mode(record: &Record) -> &str {
     match &record.request.network {
         NetworkMode::None => "none",
         NetworkMode::Host => "host",
-        NetworkMode::Networks(wanted) => wanted.first().map_or("none", |network| network.name.as_str()),
+        NetworkMode::Networks(wanted) => wanted
+            .first()
+            .map_or("none", |network| network.name.as_str()),
     }
 }
 
@@ -198,8 +248,18 @@ fn config(home: &Home, record: &Record) -> Result<Value> {
     let image = &record.image_config;
     let spec = spec_of(home, record)?;
     let process = spec.process().as_ref();
-    let mut labels: Map<String, Value> = image.labels().iter().flatten().map(|(name, value)| (name.clone(), json!(value))).collect();
-    labels.extend(request.labels.iter().map(|(name, value)| (name.clone(), json!(value))));
+    let mut labels: Map<String, Value> = image
+        .labels()
+        .iter()
+        .flatten()
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect();
+    labels.extend(
+        request
+            .labels
+            .iter()
+            .map(|(name, value)| (name.clone(), json!(value))),
+    );
     let command = if request.command.is_empty() && request.entrypoint.is_none() {
         image.cmd().clone()
     } else {
@@ -223,7 +283,11 @@ fn config(home: &Home, record: &Record) -> Result<Value> {
         "Entrypoint": request.entrypoint.as_ref().or(image.entrypoint().as_ref()),
         "Labels": labels,
     });
-    if let Some(signal) = request.stop_signal.as_ref().or(image.stop_signal().as_ref()) {
+    if let Some(signal) = request
+        .stop_signal
+        .as_ref()
+        .or(image.stop_signal().as_ref())
+    {
         value["StopSignal"] = json!(signal);
     }
     if let Some(timeout) = request.stop_timeout {
@@ -236,9 +300,16 @@ fn config(home: &Home, record: &Record) -> Result<Value> {
 fn network_settings(record: &Record, state: &State) -> Value {
     let running = state.status == Status::Running;
     let networks: Map<String, Value> = match &record.request.network {
-        NetworkMode::Networks(_) => {
-            record.endpoints.iter().map(|endpoint| (endpoint.network.clone(), endpoint_value(record, endpoint, running))).collect()
-        }
+        NetworkMode::Networks(_) => record
+            .endpoints
+            .iter()
+            .map(|endpoint| {
+                (
+                    endpoint.network.clone(),
+                    endpoint_value(record, endpoint, running),
+                )
+            })
+            .collect(),
         _ => Map::new(),
     };
     json!({
@@ -251,7 +322,9 @@ fn network_settings(record: &Record, state: &State) -> Value {
 
 fn endpoint_value(record: &Record, endpoint: &Endpoint, running: bool) -> Value {
     let own = short(&record.id).to_owned();
-    let ipam = endpoint.requested_ipv4.map(|address| json!({"IPv4Address": address}));
+    let ipam = endpoint
+        .requested_ipv4
+        .map(|address| json!({"IPv4Address": address}));
     let mut aliases = endpoint.aliases.clone();
     aliases.push(own.clone());
     let mut names = vec![record.name.clone()];

@@ -22,9 +22,14 @@ pub fn logs(home: &Home, args: &LogsArgs) -> Result<u8> {
     let record = containers::find(home, &args.container)?;
     let tail = match args.tail.as_str() {
         "all" => None,
-        number => Some(number.parse::<usize>().with_context(|| format!("invalid value for \"--tail\": {number}: give a number or all"))?),
+        number => Some(number.parse::<usize>().with_context(|| {
+            format!("invalid value for \"--tail\": {number}: give a number or all")
+        })?),
     };
-    let window = Window { since: args.since.as_deref().map(moment).transpose()?, until: args.until.as_deref().map(moment).transpose()? };
+    let window = Window {
+        since: args.since.as_deref().map(moment).transpose()?,
+        until: args.until.as_deref().map(moment).transpose()?,
+    };
     let mut reader = Reader::new(&record.log_path(home));
     let mut kept = VecDeque::new();
     while let Some(entry) = reader.next()? {
@@ -47,7 +52,13 @@ pub fn logs(home: &Home, args: &LogsArgs) -> Result<u8> {
 }
 
 /// Shows what is added until the container has come to its end.
-fn follow(home: &Home, id: &str, reader: &mut Reader, window: &Window, args: &LogsArgs) -> Result<()> {
+fn follow(
+    home: &Home,
+    id: &str,
+    reader: &mut Reader,
+    window: &Window,
+    args: &LogsArgs,
+) -> Result<()> {
     let changes = Changes::of(&home.container(id))?;
     loop {
         // Asked before reading: what was written before the end is read after it.
@@ -66,10 +77,16 @@ fn follow(home: &Home, id: &str, reader: &mut Reader, window: &Window, args: &Lo
 
 /// Writes one entry; `false` when nobody reads any more.
 fn show(entry: &Entry, args: &LogsArgs) -> Result<bool> {
-    let stamp = if args.timestamps { format!("{} ", entry.time) } else { String::new() };
+    let stamp = if args.timestamps {
+        format!("{} ", entry.time)
+    } else {
+        String::new()
+    };
     let text = format!("{stamp}{}", entry.log);
     let written = match entry.stream {
-        Stream::Stdout => std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()),
+        Stream::Stdout => std::io::stdout()
+            .write_all(text.as_bytes())
+            .and_then(|()| std::io::stdout().flush()),
         Stream::Stderr => std::io::stderr().write_all(text.as_bytes()),
     };
     match written {
@@ -85,7 +102,8 @@ struct Window {
 
 impl Window {
     fn holds(&self, entry: &Entry) -> bool {
-        self.since.is_none_or(|since| entry.time >= since) && self.until.is_none_or(|until| entry.time <= until)
+        self.since.is_none_or(|since| entry.time >= since)
+            && self.until.is_none_or(|until| entry.time <= until)
     }
 }
 
@@ -102,7 +120,9 @@ fn moment(text: &str) -> Result<Timestamp> {
     }
     match text.parse::<SignedDuration>() {
         Ok(ago) => Ok(Timestamp::now().checked_sub(ago)?),
-        Err(_) => bail!("failed to parse value as time or duration: {text:?} (such as 2026-01-02T13:23:37Z or 42m)"),
+        Err(_) => bail!(
+            "failed to parse value as time or duration: {text:?} (such as 2026-01-02T13:23:37Z or 42m)"
+        ),
     }
 }
 
@@ -112,14 +132,24 @@ struct Changes(Inotify);
 
 impl Changes {
     fn of(directory: &Path) -> Result<Self> {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context("inotify")?;
-        inotify.add_watch(directory, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE).context("watch the log")?;
+        let inotify =
+            Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context("inotify")?;
+        inotify
+            .add_watch(
+                directory,
+                AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE,
+            )
+            .context("watch the log")?;
         Ok(Changes(inotify))
     }
 
     fn wait(&self, patience: Duration) {
-        let timeout = PollTimeout::try_from(patience.as_millis() as i32).unwrap_or(PollTimeout::ZERO);
-        let _ = poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], timeout);
+        let timeout =
+            PollTimeout::try_from(patience.as_millis() as i32).unwrap_or(PollTimeout::ZERO);
+        let _ = poll(
+            &mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)],
+            timeout,
+        );
         while self.0.read_events().is_ok_and(|events| !events.is_empty()) {}
     }
 }

@@ -24,9 +24,9 @@ use anyhow::{Result, bail};
 use crate::cli::container::ContainerCommand;
 use crate::cli::image::ImageCommand;
 use crate::cli::{Cli, Command};
+use crate::exit;
 use crate::store::Home;
 use crate::supervise::heal;
-use crate::exit;
 
 /// The exit code of a failure of the verb itself.
 pub fn usual_failure(command: &Command) -> u8 {
@@ -38,14 +38,20 @@ pub fn usual_failure(command: &Command) -> u8 {
 
 /// Does what the command line says; the exit code.
 pub fn run(cli: Cli) -> Result<u8> {
-    let home = Home { root: absolute(&cli.root)?, runroot: absolute(&cli.runroot)? };
+    let home = Home {
+        root: absolute(&cli.root)?,
+        runroot: absolute(&cli.runroot)?,
+    };
     match &cli.command {
         Command::Version(args) => return version::version(args),
         Command::Completion(args) => return version::completion(args),
         _ => require_root()?,
     }
     // A start does not wait for this: its monitor does it afterwards.
-    if !matches!(cli.command, Command::Run(_) | Command::Exec(_) | Command::Lab(_)) {
+    if !matches!(
+        cli.command,
+        Command::Run(_) | Command::Exec(_) | Command::Lab(_)
+    ) {
         heal::sweep(&home);
     }
     dispatch(&home, cli.command)
@@ -92,7 +98,13 @@ fn container(home: &Home, command: ContainerCommand) -> Result<u8> {
         ContainerCommand::Ls(args) => ps::ps(home, &args),
         ContainerCommand::Logs(args) => logs::logs(home, &args),
         ContainerCommand::Attach(args) => attach::attach(home, &args),
-        ContainerCommand::Inspect(args) => inspect::inspect(home, &crate::cli::container::InspectArgs { kind: Some("container".into()), ..args }),
+        ContainerCommand::Inspect(args) => inspect::inspect(
+            home,
+            &crate::cli::container::InspectArgs {
+                kind: Some("container".into()),
+                ..args
+            },
+        ),
     }
 }
 
@@ -119,12 +131,18 @@ pub fn each(names: &[String], mut act: impl FnMut(&str) -> Result<String>) -> Re
             Err(error) => errors.push(format!("{error:#}")),
         }
     }
-    if errors.is_empty() { Ok(0) } else { bail!(errors.join("\nrmac: ")) }
+    if errors.is_empty() {
+        Ok(0)
+    } else {
+        bail!(errors.join("\nrmac: "))
+    }
 }
 
 fn require_root() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        bail!("permission denied: rmac makes namespaces, mounts and links, which takes root (try sudo)");
+        bail!(
+            "permission denied: rmac makes namespaces, mounts and links, which takes root (try sudo)"
+        );
     }
     Ok(())
 }

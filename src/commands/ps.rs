@@ -34,18 +34,35 @@ const COLUMNS: Columns = Columns {
 
 /// `rmac ps`.
 pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
-    let filters = args.filter.iter().map(|text| Filter::parse(text)).collect::<Result<Vec<_>>>()?;
+    let filters = args
+        .filter
+        .iter()
+        .map(|text| Filter::parse(text))
+        .collect::<Result<Vec<_>>>()?;
     let any_status = filters.iter().any(|filter| filter.key == "status");
     let all = args.all || args.latest || args.last.is_some() || any_status;
     // What does not run is not even opened, unless it is to be shown.
-    let ids = if all { containers::ids(home) } else { claim::claimed(home) };
-    let mut found: Vec<(Record, State)> = ids.iter().filter_map(|id| Some((Record::load(home, id).ok()??, State::load(home, id).ok()??))).collect();
-    found.retain(|(record, state)| (all || state.status == Status::Running) && filters.iter().all(|filter| filter.matches(record, state)));
+    let ids = if all {
+        containers::ids(home)
+    } else {
+        claim::claimed(home)
+    };
+    let mut found: Vec<(Record, State)> = ids
+        .iter()
+        .filter_map(|id| Some((Record::load(home, id).ok()??, State::load(home, id).ok()??)))
+        .collect();
+    found.retain(|(record, state)| {
+        (all || state.status == Status::Running)
+            && filters.iter().all(|filter| filter.matches(record, state))
+    });
     found.sort_by_key(|(record, _)| std::cmp::Reverse(record.created));
     let most = if args.latest { Some(1) } else { args.last };
     found.truncate(most.unwrap_or(usize::MAX));
     let now = Timestamp::now();
-    let rows: Vec<Value> = found.iter().map(|(record, state)| row(args, record, state, now)).collect();
+    let rows: Vec<Value> = found
+        .iter()
+        .map(|(record, state)| row(args, record, state, now))
+        .collect();
     let format = match Format::parse(args.format.as_deref().unwrap_or_default()) {
         Format::Table if args.quiet => Format::parse("{{.ID}}"),
         format => format,
@@ -60,16 +77,34 @@ pub fn status(state: &State, now: Timestamp) -> String {
         (Status::Created, ..) => "Created".into(),
         (Status::Running, Some(started), _) => format!("Up {}", out::ago(started, now)),
         (Status::Running, None, _) => "Up".into(),
-        (Status::Exited, _, Some(finished)) => format!("Exited ({}) {} ago", state.exit_code, out::ago(finished, now)),
+        (Status::Exited, _, Some(finished)) => format!(
+            "Exited ({}) {} ago",
+            state.exit_code,
+            out::ago(finished, now)
+        ),
         (Status::Exited, _, None) => format!("Exited ({})", state.exit_code),
     }
 }
 
 fn row(args: &PsArgs, record: &Record, state: &State, now: Timestamp) -> Value {
     let command = spec::args(&record.image_config, &record.request).join(" ");
-    let command = if args.no_trunc { command } else { out::ellipsis(&command, 20) };
-    let labels: Vec<String> = record.request.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let binds: Vec<String> = record.request.binds.iter().map(|bind| bind.source.display().to_string()).collect();
+    let command = if args.no_trunc {
+        command
+    } else {
+        out::ellipsis(&command, 20)
+    };
+    let labels: Vec<String> = record
+        .request
+        .labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let binds: Vec<String> = record
+        .request
+        .binds
+        .iter()
+        .map(|bind| bind.source.display().to_string())
+        .collect();
     json!({
         "Command": format!("\"{}\"", out::escape(&command)),
         "CreatedAt": record.created.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
@@ -92,7 +127,11 @@ fn networks(record: &Record) -> String {
     match &record.request.network {
         NetworkMode::None => "none".into(),
         NetworkMode::Host => "host".into(),
-        NetworkMode::Networks(wanted) => wanted.iter().map(|network| network.name.as_str()).collect::<Vec<_>>().join(","),
+        NetworkMode::Networks(wanted) => wanted
+            .iter()
+            .map(|network| network.name.as_str())
+            .collect::<Vec<_>>()
+            .join(","),
     }
 }
 
@@ -107,10 +146,19 @@ impl Filter {
         let Some((key, value)) = text.split_once('=') else {
             bail!("invalid argument {text:?} for \"-f, --filter\" flag: it should be KEY=VALUE");
         };
-        if !["id", "name", "status", "label", "ancestor", "network", "exited"].contains(&key) {
-            bail!("invalid filter '{key}'; known are: ancestor, exited, id, label, name, network, status");
+        if ![
+            "id", "name", "status", "label", "ancestor", "network", "exited",
+        ]
+        .contains(&key)
+        {
+            bail!(
+                "invalid filter '{key}'; known are: ancestor, exited, id, label, name, network, status"
+            );
         }
-        Ok(Filter { key: key.into(), value: value.into() })
+        Ok(Filter {
+            key: key.into(),
+            value: value.into(),
+        })
     }
 
     fn matches(&self, record: &Record, state: &State) -> bool {
@@ -119,10 +167,16 @@ impl Filter {
             "name" => record.name.contains(self.value.trim_start_matches('/')),
             "status" => state.status.name() == self.value,
             "exited" => state.status == Status::Exited && state.exit_code.to_string() == self.value,
-            "ancestor" => record.request.image == self.value || record.image_id.contains(&self.value),
+            "ancestor" => {
+                record.request.image == self.value || record.image_id.contains(&self.value)
+            }
             "network" => networks(record).split(',').any(|name| name == self.value),
             _ => match self.value.split_once('=') {
-                Some((name, value)) => record.request.labels.get(name).is_some_and(|label| label == value),
+                Some((name, value)) => record
+                    .request
+                    .labels
+                    .get(name)
+                    .is_some_and(|label| label == value),
                 None => record.request.labels.contains_key(&self.value),
             },
         }

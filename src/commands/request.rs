@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{
-    LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
+    LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, PosixRlimit,
+    PosixRlimitBuilder, PosixRlimitType,
 };
 
 use super::volume;
@@ -31,7 +32,10 @@ pub fn request(args: &ContainerArgs) -> Result<Request> {
     Ok(Request {
         image: args.image.clone(),
         command: args.command.clone(),
-        entrypoint: args.entrypoint.clone().map(|word| if word.is_empty() { vec![] } else { vec![word] }),
+        entrypoint: args
+            .entrypoint
+            .clone()
+            .map(|word| if word.is_empty() { vec![] } else { vec![word] }),
         hostname: args.hostname.clone().map(hostname).transpose()?,
         env: environment(&args.env_file, &args.env)?,
         user: args.user.clone(),
@@ -55,8 +59,16 @@ pub fn request(args: &ContainerArgs) -> Result<Request> {
         dns: args.dns.clone(),
         dns_search: args.dns_search.clone(),
         dns_options: args.dns_option.clone(),
-        add_host: args.add_host.iter().map(|text| host(text)).collect::<Result<_>>()?,
-        rlimits: args.ulimit.iter().map(|text| ulimit(text)).collect::<Result<_>>()?,
+        add_host: args
+            .add_host
+            .iter()
+            .map(|text| host(text))
+            .collect::<Result<_>>()?,
+        rlimits: args
+            .ulimit
+            .iter()
+            .map(|text| ulimit(text))
+            .collect::<Result<_>>()?,
         resources: resources(args)?,
         detach_keys: args.detach_keys.clone(),
     })
@@ -67,7 +79,8 @@ pub fn request(args: &ContainerArgs) -> Result<Request> {
 pub fn environment(files: &[std::path::PathBuf], flags: &[String]) -> Result<Vec<String>> {
     let mut all = vec![];
     for file in files {
-        let text = std::fs::read_to_string(file).with_context(|| format!("open {}", file.display()))?;
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("open {}", file.display()))?;
         for line in text.lines() {
             let line = line.trim_start();
             if line.is_empty() || line.starts_with('#') {
@@ -75,10 +88,16 @@ pub fn environment(files: &[std::path::PathBuf], flags: &[String]) -> Result<Vec
             }
             let name = line.split('=').next().unwrap_or_default();
             if name.is_empty() {
-                bail!("invalid environment variable: no variable name on line '{line}' of {}", file.display());
+                bail!(
+                    "invalid environment variable: no variable name on line '{line}' of {}",
+                    file.display()
+                );
             }
             if name.contains(char::is_whitespace) {
-                bail!("variable '{name}' contains whitespaces ({})", file.display());
+                bail!(
+                    "variable '{name}' contains whitespaces ({})",
+                    file.display()
+                );
             }
             all.push(line.to_owned());
         }
@@ -116,7 +135,9 @@ pub fn labels(words: &[String]) -> BTreeMap<String, String> {
 fn hostname(name: String) -> Result<String> {
     let valid = !name.is_empty()
         && name.len() <= 63
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
     if !valid {
         bail!("invalid hostname format: {name}");
     }
@@ -126,7 +147,8 @@ fn hostname(name: String) -> Result<String> {
 fn network(args: &ContainerArgs) -> Result<NetworkMode> {
     let names: Vec<&str> = args.network.iter().map(String::as_str).collect();
     let special = |name: &&str| matches!(*name, "none" | "host");
-    let wants_address = args.ip.is_some() || args.mac_address.is_some() || !args.network_alias.is_empty();
+    let wants_address =
+        args.ip.is_some() || args.mac_address.is_some() || !args.network_alias.is_empty();
     match names.as_slice() {
         [] | ["none"] | ["host"] if wants_address => {
             bail!(
@@ -139,19 +161,26 @@ fn network(args: &ContainerArgs) -> Result<NetworkMode> {
             bail!("conflicting options: hostname and the network mode host")
         }
         ["host"] => Ok(NetworkMode::Host),
-        many if many.iter().any(special) => bail!("conflicting options: cannot attach both user-defined and non-user-defined network-modes"),
+        many if many.iter().any(special) => bail!(
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
+        ),
         [name] => Ok(NetworkMode::Networks(vec![NetworkRequest {
             name: (*name).to_owned(),
             ipv4: args.ip.as_deref().map(ipv4).transpose()?,
             mac: args.mac_address.as_deref().map(mac).transpose()?,
             aliases: args.network_alias.clone(),
         }])),
-        _ => bail!("one --network at a time for now: {} were given", names.len()),
+        _ => bail!(
+            "one --network at a time for now: {} were given",
+            names.len()
+        ),
     }
 }
 
 fn ipv4(text: &str) -> Result<std::net::Ipv4Addr> {
-    text.parse().ok().with_context(|| format!("invalid IPv4 address: {text}"))
+    text.parse()
+        .ok()
+        .with_context(|| format!("invalid IPv4 address: {text}"))
 }
 
 fn mac(text: &str) -> Result<String> {
@@ -163,7 +192,10 @@ fn host(text: &str) -> Result<(String, std::net::IpAddr)> {
     let (name, address) =
         text.split_once([':', '=']).with_context(|| format!("invalid argument \"{text}\" for \"--add-host\" flag: bad format for add-host: \"{text}\""))?;
     let address = address.trim_matches(['[', ']']);
-    let address = address.parse().ok().with_context(|| format!("invalid IP address in add-host: \"{address}\""))?;
+    let address = address
+        .parse()
+        .ok()
+        .with_context(|| format!("invalid IP address in add-host: \"{address}\""))?;
     Ok((name.to_owned(), address))
 }
 
@@ -175,7 +207,9 @@ fn security(options: &[String]) -> Result<(bool, bool)> {
             "no-new-privileges=false" => no_new_privileges = false,
             "seccomp=unconfined" => unconfined = true,
             "apparmor=unconfined" | "label=disable" => (),
-            _ => bail!("invalid --security-opt: \"{option}\"; known are no-new-privileges and seccomp=unconfined"),
+            _ => bail!(
+                "invalid --security-opt: \"{option}\"; known are no-new-privileges and seccomp=unconfined"
+            ),
         }
     }
     Ok((no_new_privileges, unconfined))
@@ -185,7 +219,9 @@ fn ulimit(text: &str) -> Result<PosixRlimit> {
     let invalid = || format!("invalid ulimit argument: {text}");
     let (name, values) = text.split_once('=').with_context(invalid)?;
     let kind: PosixRlimitType =
-        serde_json::from_value(format!("RLIMIT_{}", name.to_uppercase()).into()).ok().with_context(|| format!("invalid ulimit type: {name}"))?;
+        serde_json::from_value(format!("RLIMIT_{}", name.to_uppercase()).into())
+            .ok()
+            .with_context(|| format!("invalid ulimit type: {name}"))?;
     let value = |word: &str| match word.parse::<i64>() {
         Ok(-1) => Ok(u64::MAX),
         Ok(number @ 0..) => Ok(number as u64),
@@ -198,7 +234,11 @@ fn ulimit(text: &str) -> Result<PosixRlimit> {
     if soft > hard {
         bail!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}");
     }
-    Ok(PosixRlimitBuilder::default().typ(kind).soft(soft).hard(hard).build()?)
+    Ok(PosixRlimitBuilder::default()
+        .typ(kind)
+        .soft(soft)
+        .hard(hard)
+        .build()?)
 }
 
 fn resources(args: &ContainerArgs) -> Result<Option<LinuxResources>> {
@@ -209,12 +249,26 @@ fn resources(args: &ContainerArgs) -> Result<Option<LinuxResources>> {
             bail!("Minimum memory limit allowed is 6MB");
         }
         // As Docker: as much swap again.
-        resources.set_memory(Some(LinuxMemoryBuilder::default().limit(limit).swap(limit.saturating_mul(2)).build()?));
+        resources.set_memory(Some(
+            LinuxMemoryBuilder::default()
+                .limit(limit)
+                .swap(limit.saturating_mul(2))
+                .build()?,
+        ));
     }
     if let Some(text) = &args.cpus {
-        let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0).with_context(|| format!("invalid --cpus: {text}"))?;
+        let number: f64 = text
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.is_finite() && *number > 0.0)
+            .with_context(|| format!("invalid --cpus: {text}"))?;
         let period = 100_000u64;
-        resources.set_cpu(Some(LinuxCpuBuilder::default().period(period).quota((number * period as f64) as i64).build()?));
+        resources.set_cpu(Some(
+            LinuxCpuBuilder::default()
+                .period(period)
+                .quota((number * period as f64) as i64)
+                .build()?,
+        ));
     }
     if let Some(limit) = args.pids_limit.filter(|limit| *limit > 0) {
         resources.set_pids(Some(LinuxPidsBuilder::default().limit(limit).build()?));
@@ -234,7 +288,12 @@ fn bytes(text: &str) -> Result<i64> {
         "t" | "ti" => 40,
         _ => bail!("invalid size: '{text}'"),
     };
-    let number: f64 = number.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0).with_context(|| format!("invalid size: '{text}'"))?;
+    let number: f64 = number
+        .trim()
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite() && *number >= 0.0)
+        .with_context(|| format!("invalid size: '{text}'"))?;
     Ok((number * (1u64 << shift) as f64) as i64)
 }
 
@@ -257,7 +316,13 @@ mod tests {
         assert_eq!(ulimit("nofile=10:20").unwrap().soft(), 10);
         assert_eq!(ulimit("nofile=10").unwrap().hard(), 10);
         assert_eq!(ulimit("core=-1").unwrap().hard(), u64::MAX);
-        assert_eq!(ulimit("nofile=20:10").unwrap_err().to_string(), "ulimit soft limit must be less than or equal to hard limit: 20 > 10");
-        assert_eq!(ulimit("nosuch=1").unwrap_err().to_string(), "invalid ulimit type: nosuch");
+        assert_eq!(
+            ulimit("nofile=20:10").unwrap_err().to_string(),
+            "ulimit soft limit must be less than or equal to hard limit: 20 > 10"
+        );
+        assert_eq!(
+            ulimit("nosuch=1").unwrap_err().to_string(),
+            "invalid ulimit type: nosuch"
+        );
     }
 }

@@ -25,7 +25,11 @@ pub fn rm(home: &Home, args: &RmArgs) -> Result<u8> {
 }
 
 fn remove(home: &Home, record: &Record, name: &str, force: bool) -> Result<()> {
-    let runs = || Ok::<_, anyhow::Error>(State::load(home, &record.id)?.is_some_and(|state| state.status == Status::Running));
+    let runs = || {
+        Ok::<_, anyhow::Error>(
+            State::load(home, &record.id)?.is_some_and(|state| state.status == Status::Running),
+        )
+    };
     if force && runs()? {
         stop_one(home, record, Some("KILL"), Some(0))?;
     }

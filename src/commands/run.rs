@@ -47,8 +47,13 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
     };
     let id = record.id.clone();
     let undo = record.clone();
-    let signals = if args.detach { None } else { Some(client::catch_signals(&options)?) };
-    let socket = start::start(home, record, claim, how).inspect_err(|_| heal::discard(home, &undo))?;
+    let signals = if args.detach {
+        None
+    } else {
+        Some(client::catch_signals(&options)?)
+    };
+    let socket =
+        start::start(home, record, claim, how).inspect_err(|_| heal::discard(home, &undo))?;
     let pid = match client::wait_for_start(&socket)? {
         Ok(pid) => pid,
         Err(end) => return ended(end),
@@ -101,13 +106,18 @@ fn make(home: &Home, args: &ContainerArgs, request: Request) -> Result<(Record, 
         check_name(name)?;
     }
     if let Some(path) = args.cidfile.as_deref().filter(|path| path.exists()) {
-        bail!("container ID file found, make sure the other container isn't running or delete {}", path.display());
+        bail!(
+            "container ID file found, make sure the other container isn't running or delete {}",
+            path.display()
+        );
     }
     let networks = look_up(home, &request)?;
     let image = image(home, args)?;
     check_command(&image, &request)?;
     let id = new_id()?;
-    let Attempt::Mine(claim) = Claim::attempt(home, &id)? else { bail!("the new id {id} is in use already") };
+    let Attempt::Mine(claim) = Claim::attempt(home, &id)? else {
+        bail!("the new id {id} is in use already")
+    };
     let mut record = Record {
         id,
         name: String::new(),
@@ -124,7 +134,12 @@ fn make(home: &Home, args: &ContainerArgs, request: Request) -> Result<(Record, 
     Ok((record, claim))
 }
 
-fn fill(home: &Home, record: &mut Record, args: &ContainerArgs, networks: &[crate::net::network::Network]) -> Result<()> {
+fn fill(
+    home: &Home,
+    record: &mut Record,
+    args: &ContainerArgs,
+    networks: &[crate::net::network::Network],
+) -> Result<()> {
     containers::make_directory(home, &record.id)?;
     match &args.name {
         Some(name) => {
@@ -143,7 +158,9 @@ fn fill(home: &Home, record: &mut Record, args: &ContainerArgs, networks: &[crat
                 aliases: wanted.aliases.clone(),
                 ifname: format!("eth{at}"),
             };
-            record.endpoints.push(leases::claim(home, network, request)?);
+            record
+                .endpoints
+                .push(leases::claim(home, network, request)?);
         }
     }
     record.save(home)?;
@@ -156,7 +173,10 @@ fn fill(home: &Home, record: &mut Record, args: &ContainerArgs, networks: &[crat
 /// The networks, before anything is made or pulled for a name that does not exist.
 fn look_up(home: &Home, request: &Request) -> Result<Vec<crate::net::network::Network>> {
     match &request.network {
-        NetworkMode::Networks(wanted) => wanted.iter().map(|wanted| networks::load(home, &wanted.name)).collect(),
+        NetworkMode::Networks(wanted) => wanted
+            .iter()
+            .map(|wanted| networks::load(home, &wanted.name))
+            .collect(),
         NetworkMode::None | NetworkMode::Host => Ok(vec![]),
     }
 }
@@ -184,15 +204,23 @@ fn image(home: &Home, args: &ContainerArgs) -> Result<Image> {
 fn check_command(image: &Image, request: &Request) -> Result<()> {
     let config = image.config.config().clone().unwrap_or_default();
     if spec::args(&config, request).is_empty() {
-        bail!("no command specified: the image {} has no default, so give one after the image's name", request.image);
+        bail!(
+            "no command specified: the image {} has no default, so give one after the image's name",
+            request.image
+        );
     }
     Ok(())
 }
 
 /// Docker's rule for names.
 pub fn check_name(name: &str) -> Result<()> {
-    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
-    let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    let first = name
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_ascii_alphanumeric());
+    let rest = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
     if !first || !rest || name.len() < 2 || name.len() > 200 {
         bail!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed");
     }
@@ -200,12 +228,19 @@ pub fn check_name(name: &str) -> Result<()> {
 }
 
 fn write_cidfile(path: &Path, id: &str) -> Result<()> {
-    let mut file = std::fs::File::create_new(path).with_context(|| format!("failed to create the container ID file {}", path.display()))?;
+    let mut file = std::fs::File::create_new(path)
+        .with_context(|| format!("failed to create the container ID file {}", path.display()))?;
     std::io::Write::write_all(&mut file, id.as_bytes()).context("write the container ID file")
 }
 
 /// Starts a container that exists and is ours: for `start`.
-pub fn start_existing(home: &Home, record: Record, claim: Claim, how: How, options: Option<&Options>) -> Result<u8> {
+pub fn start_existing(
+    home: &Home,
+    record: Record,
+    claim: Claim,
+    how: How,
+    options: Option<&Options>,
+) -> Result<u8> {
     let signals = options.map(client::catch_signals).transpose()?;
     let socket = start::start(home, record, claim, how)?;
     follow(&socket, signals.as_ref().zip(options))

@@ -27,7 +27,9 @@ pub fn start(home: &Home, args: &StartArgs) -> Result<u8> {
         on_failure: OnFailure::Keep,
     };
     if attach {
-        let Some((record, claim)) = claim_stopped(home, &args.containers[0])? else { return Ok(0) };
+        let Some((record, claim)) = claim_stopped(home, &args.containers[0])? else {
+            return Ok(0);
+        };
         let mut options = options(&record.request, true)?;
         options.input &= args.interactive;
         if let Some(keys) = &args.detach_keys {
@@ -51,7 +53,8 @@ fn claim_stopped(home: &Home, name: &str) -> Result<Option<(Record, Claim)>> {
         match Claim::wait(home, &record.id, Duration::from_millis(20))? {
             Some(Attempt::Mine(claim)) => {
                 // It may have removed itself while we waited.
-                let record = Record::load(home, &record.id)?.with_context(|| format!("No such container: {name}"))?;
+                let record = Record::load(home, &record.id)?
+                    .with_context(|| format!("No such container: {name}"))?;
                 return Ok(Some((record, claim)));
             }
             Some(Attempt::Orphan(claim)) => {
@@ -60,7 +63,9 @@ fn claim_stopped(home: &Home, name: &str) -> Result<Option<(Record, Claim)>> {
             }
             Some(Attempt::Busy) | None => {
                 let state = State::load(home, &record.id)?;
-                if state.is_some_and(|state| state.status == Status::Running) && claim::is_claimed(home, &record.id) {
+                if state.is_some_and(|state| state.status == Status::Running)
+                    && claim::is_claimed(home, &record.id)
+                {
                     return Ok(None);
                 }
             }

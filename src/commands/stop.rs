@@ -35,9 +35,18 @@ pub fn kill(home: &Home, args: &KillArgs) -> Result<u8> {
     let signal: Signal = args.signal.parse()?;
     super::each(&args.containers, |name| {
         let record = containers::find(home, name)?;
-        let state = running(home, &record, &format!("cannot kill container: {name}: container {} is not running", record.id))?;
-        let pidfd = first_process(&state)?.with_context(|| format!("cannot kill container: {name}: it has just ended"))?;
-        sys::pidfd_send_signal(pidfd.as_fd(), signal.number()).with_context(|| format!("send {signal} to {name}"))?;
+        let state = running(
+            home,
+            &record,
+            &format!(
+                "cannot kill container: {name}: container {} is not running",
+                record.id
+            ),
+        )?;
+        let pidfd = first_process(&state)?
+            .with_context(|| format!("cannot kill container: {name}: it has just ended"))?;
+        sys::pidfd_send_signal(pidfd.as_fd(), signal.number())
+            .with_context(|| format!("send {signal} to {name}"))?;
         if signal.number() == nix::libc::SIGKILL {
             claim::wait_until_free(home, &record.id, PATIENCE);
         }
@@ -47,15 +56,24 @@ pub fn kill(home: &Home, args: &KillArgs) -> Result<u8> {
 
 /// Tells the program to end, waits, and ends it. Returns when all is cleaned up; a container that does
 /// not run is no error.
-pub fn stop_one(home: &Home, record: &Record, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
+pub fn stop_one(
+    home: &Home,
+    record: &Record,
+    signal: Option<&str>,
+    timeout: Option<i64>,
+) -> Result<()> {
     let Ok(state) = running(home, record, "") else {
         // It may have ended a moment ago and still be cleaned up.
         claim::wait_until_free(home, &record.id, PATIENCE);
         return Ok(());
     };
-    let wanted = signal.or(record.request.stop_signal.as_deref()).or(record.image_config.stop_signal().as_deref());
+    let wanted = signal
+        .or(record.request.stop_signal.as_deref())
+        .or(record.image_config.stop_signal().as_deref());
     let signal: Signal = wanted.unwrap_or("SIGTERM").parse()?;
-    let timeout = timeout.or(record.request.stop_timeout).unwrap_or(DEFAULT_TIMEOUT);
+    let timeout = timeout
+        .or(record.request.stop_timeout)
+        .unwrap_or(DEFAULT_TIMEOUT);
     if let Some(pidfd) = first_process(&state)? {
         hint(record, &state, signal, timeout);
         let _ = sys::pidfd_send_signal(pidfd.as_fd(), signal.number());
@@ -63,12 +81,18 @@ pub fn stop_one(home: &Home, record: &Record, signal: Option<&str>, timeout: Opt
         if !wait_for_end(&pidfd, deadline)? {
             kill_all(record, &pidfd);
             if !wait_for_end(&pidfd, Some(Instant::now() + PATIENCE))? {
-                bail!("container {} does not end, though it was killed: a process of it hangs in the kernel", record.name);
+                bail!(
+                    "container {} does not end, though it was killed: a process of it hangs in the kernel",
+                    record.name
+                );
             }
         }
     }
     if !claim::wait_until_free(home, &record.id, PATIENCE) {
-        bail!("container {} has ended, but its monitor does not come to an end", record.name);
+        bail!(
+            "container {} has ended, but its monitor does not come to an end",
+            record.name
+        );
     }
     Ok(())
 }
@@ -85,7 +109,11 @@ fn hint(record: &Record, state: &State, signal: Signal, timeout: i64) {
         Ok(Disposition::Default) => "does not catch",
         Ok(Disposition::Caught) | Err(_) => return,
     };
-    let until = if timeout < 0 { "waiting for ever".to_owned() } else { format!("SIGKILL follows in {timeout} s") };
+    let until = if timeout < 0 {
+        "waiting for ever".to_owned()
+    } else {
+        format!("SIGKILL follows in {timeout} s")
+    };
     eprintln!(
         "rmac: {}: its process 1 {how} {signal}, {until} (quicker: stop -t 0, stop -s KILL, or run with --init)",
         record.name
@@ -93,7 +121,9 @@ fn hint(record: &Record, state: &State, signal: Signal, timeout: i64) {
 }
 
 fn first_process(state: &State) -> Result<Option<OwnedFd>> {
-    let Some(process) = state.process else { return Ok(None) };
+    let Some(process) = state.process else {
+        return Ok(None);
+    };
     match sys::pidfd_open(Pid::from_raw(process.pid)) {
         // Between our look and the open the number could have been used again.
         Ok(pidfd) => Ok(process.is_alive().then_some(pidfd)),
@@ -107,9 +137,14 @@ fn wait_for_end(pidfd: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let timeout = match left {
             None => PollTimeout::NONE,
-            Some(left) => PollTimeout::try_from(left.min(Duration::from_secs(3600)).as_millis() as i32 + 1)?,
+            Some(left) => {
+                PollTimeout::try_from(left.min(Duration::from_secs(3600)).as_millis() as i32 + 1)?
+            }
         };
-        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+        match poll(
+            &mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)],
+            timeout,
+        ) {
             Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
             Ok(0) | Err(Errno::EINTR) => (),
             Ok(_) => return Ok(true),

@@ -10,7 +10,11 @@ use crate::out;
 /// `rmac version`.
 pub fn version(args: &VersionArgs) -> Result<u8> {
     let version = env!("CARGO_PKG_VERSION");
-    let platform = format!("{}/{}", std::env::consts::OS, rootfs_fetch::Platform::host().architecture);
+    let platform = format!(
+        "{}/{}",
+        std::env::consts::OS,
+        rootfs_fetch::Platform::host().architecture
+    );
     let value = json!({"Client": {"Version": version, "Os": std::env::consts::OS, "Arch": rootfs_fetch::Platform::host().architecture}});
     match args.format.as_deref() {
         None => println!("rmac:\n Version:  {version}\n OS/Arch:  {platform}"),
@@ -22,6 +26,11 @@ pub fn version(args: &VersionArgs) -> Result<u8> {
 
 /// `rmac completion`.
 pub fn completion(args: &CompletionArgs) -> Result<u8> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "rmac", &mut std::io::stdout());
+    clap_complete::generate(
+        args.shell,
+        &mut Cli::command(),
+        "rmac",
+        &mut std::io::stdout(),
+    );
     Ok(0)
 }

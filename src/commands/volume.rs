@@ -11,15 +11,25 @@ pub type Mounts = (Vec<Bind>, Vec<(PathBuf, String)>);
 
 /// Reads the three flags.
 pub fn mounts(volumes: &[String], mounts: &[String], tmpfs: &[String]) -> Result<Mounts> {
-    let mut binds = volumes.iter().map(|text| volume(text)).collect::<Result<Vec<_>>>()?;
-    let mut memory = tmpfs.iter().map(|text| tmpfs_flag(text)).collect::<Result<Vec<_>>>()?;
+    let mut binds = volumes
+        .iter()
+        .map(|text| volume(text))
+        .collect::<Result<Vec<_>>>()?;
+    let mut memory = tmpfs
+        .iter()
+        .map(|text| tmpfs_flag(text))
+        .collect::<Result<Vec<_>>>()?;
     for text in mounts {
         match mount(text)? {
             Either::Bind(bind) => binds.push(bind),
             Either::Tmpfs(path, options) => memory.push((path, options)),
         }
     }
-    let targets: Vec<&PathBuf> = binds.iter().map(|bind| &bind.target).chain(memory.iter().map(|(path, _)| path)).collect();
+    let targets: Vec<&PathBuf> = binds
+        .iter()
+        .map(|bind| &bind.target)
+        .chain(memory.iter().map(|(path, _)| path))
+        .collect();
     for (at, target) in targets.iter().enumerate() {
         if targets[..at].contains(target) {
             bail!("Duplicate mount point: {}", target.display());
@@ -33,28 +43,52 @@ fn volume(text: &str) -> Result<Bind> {
     let (source, target, options) = match text.split(':').collect::<Vec<_>>().as_slice() {
         [source, target] => (*source, *target, ""),
         [source, target, options] => (*source, *target, *options),
-        [_] => bail!("invalid volume specification: '{text}': rmac has no anonymous volumes yet, give HOST:CONTAINER"),
-        _ => bail!("invalid volume specification: '{text}': invalid spec format, give HOST:CONTAINER[:ro]"),
+        [_] => bail!(
+            "invalid volume specification: '{text}': rmac has no anonymous volumes yet, give HOST:CONTAINER"
+        ),
+        _ => bail!(
+            "invalid volume specification: '{text}': invalid spec format, give HOST:CONTAINER[:ro]"
+        ),
     };
     if source.is_empty() || target.is_empty() {
         bail!("invalid spec: {text}: empty section between colons");
     }
     if !source.starts_with(['/', '.', '~']) {
-        bail!("invalid volume specification: '{text}': rmac has no named volumes yet, give a path of the host: ./{source} or an absolute one");
+        bail!(
+            "invalid volume specification: '{text}': rmac has no named volumes yet, give a path of the host: ./{source} or an absolute one"
+        );
     }
     let source = std::path::absolute(source)?;
     if !source.exists() {
-        fs_err::create_dir_all(&source).with_context(|| format!("error while creating mount source path '{}'", source.display()))?;
+        fs_err::create_dir_all(&source).with_context(|| {
+            format!(
+                "error while creating mount source path '{}'",
+                source.display()
+            )
+        })?;
     }
-    Ok(Bind { source, target: container_path(target)?, options: bind_options(options, text)? })
+    Ok(Bind {
+        source,
+        target: container_path(target)?,
+        options: bind_options(options, text)?,
+    })
 }
 
 fn bind_options(words: &str, text: &str) -> Result<Vec<String>> {
-    const KNOWN: &[&str] =
-        &["ro", "rw", "z", "Z", "private", "rprivate", "shared", "rshared", "slave", "rslave", "nosuid", "nodev", "noexec"];
-    let words: Vec<String> = words.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    const KNOWN: &[&str] = &[
+        "ro", "rw", "z", "Z", "private", "rprivate", "shared", "rshared", "slave", "rslave",
+        "nosuid", "nodev", "noexec",
+    ];
+    let words: Vec<String> = words
+        .split(',')
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
     if let Some(unknown) = words.iter().find(|word| !KNOWN.contains(&word.as_str())) {
-        bail!("invalid volume specification: '{text}': invalid mode: {unknown}; known are {}", KNOWN.join(", "));
+        bail!(
+            "invalid volume specification: '{text}': invalid mode: {unknown}; known are {}",
+            KNOWN.join(", ")
+        );
     }
     Ok(words)
 }
@@ -88,17 +122,31 @@ fn mount(text: &str) -> Result<Either> {
     let target = container_path(target.context("target is required")?)?;
     match kind {
         "bind" => {
-            let source = PathBuf::from(source.context("invalid mount config for type \"bind\": field Source must not be empty")?);
+            let source = PathBuf::from(source.context(
+                "invalid mount config for type \"bind\": field Source must not be empty",
+            )?);
             if !source.is_absolute() {
-                bail!("invalid mount config for type \"bind\": invalid mount path: '{}' mount path must be absolute", source.display());
+                bail!(
+                    "invalid mount config for type \"bind\": invalid mount path: '{}' mount path must be absolute",
+                    source.display()
+                );
             }
             if !source.exists() {
-                bail!("invalid mount config for type \"bind\": bind source path does not exist: {}", source.display());
+                bail!(
+                    "invalid mount config for type \"bind\": bind source path does not exist: {}",
+                    source.display()
+                );
             }
-            Ok(Either::Bind(Bind { source, target, options: bind_options(&options.join(","), text)? }))
+            Ok(Either::Bind(Bind {
+                source,
+                target,
+                options: bind_options(&options.join(","), text)?,
+            }))
         }
         "tmpfs" => Ok(Either::Tmpfs(target, options.join(","))),
-        other => bail!("mount type {other:?} is not known here: use type=bind or type=tmpfs (rmac has no volumes yet)"),
+        other => bail!(
+            "mount type {other:?} is not known here: use type=bind or type=tmpfs (rmac has no volumes yet)"
+        ),
     }
 }
 
@@ -134,19 +182,48 @@ mod tests {
     #[test]
     fn a_volume_has_two_or_three_parts() {
         let bind = volume("/tmp:/a/../b:ro").unwrap();
-        assert_eq!((bind.target, bind.options), (PathBuf::from("/b"), vec!["ro".to_owned()]));
-        for wrong in ["/tmp", ":/x", "/tmp:x", "/tmp:/x:rubbish", "name:/x", "/tmp:/", "a:b:c:d"] {
+        assert_eq!(
+            (bind.target, bind.options),
+            (PathBuf::from("/b"), vec!["ro".to_owned()])
+        );
+        for wrong in [
+            "/tmp",
+            ":/x",
+            "/tmp:x",
+            "/tmp:/x:rubbish",
+            "name:/x",
+            "/tmp:/",
+            "a:b:c:d",
+        ] {
             assert!(volume(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_mount_names_its_keys() {
-        let Either::Bind(bind) = mount("type=bind,src=/tmp,dst=/x,readonly").unwrap() else { panic!() };
-        assert_eq!(bind, Bind { source: "/tmp".into(), target: "/x".into(), options: vec!["ro".into()] });
-        let Either::Tmpfs(path, options) = mount("type=tmpfs,target=/t,tmpfs-size=1m").unwrap() else { panic!() };
+        let Either::Bind(bind) = mount("type=bind,src=/tmp,dst=/x,readonly").unwrap() else {
+            panic!()
+        };
+        assert_eq!(
+            bind,
+            Bind {
+                source: "/tmp".into(),
+                target: "/x".into(),
+                options: vec!["ro".into()]
+            }
+        );
+        let Either::Tmpfs(path, options) = mount("type=tmpfs,target=/t,tmpfs-size=1m").unwrap()
+        else {
+            panic!()
+        };
         assert_eq!((path, options.as_str()), (PathBuf::from("/t"), "size=1m"));
-        for wrong in ["type=bind,target=/x", "type=bind,src=x,target=/x", "type=what,target=/x", "colour=red", "type=tmpfs"] {
+        for wrong in [
+            "type=bind,target=/x",
+            "type=bind,src=x,target=/x",
+            "type=what,target=/x",
+            "colour=red",
+            "type=tmpfs",
+        ] {
             assert!(mount(wrong).is_err(), "{wrong}");
         }
         assert!(mounts(&["/tmp:/x".into()], &["type=tmpfs,target=/x".into()], &[]).is_err());

@@ -4,6 +4,7 @@
 //! so on. One clone3(2) makes the container's first process and all its namespaces at once.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use nix::sched::CloneFlags;
@@ -111,13 +112,22 @@ impl Step {
         }
     }
 
-    /// Takes the step, but for [`Step::Clone`], which is the launch's.
-    pub fn take(&self) -> Result<()> {
+    /// Takes the step, but for [`Step::Clone`], which is the launch's. `container` is opened once, by the
+    /// first who needs it: the number means another process inside the container's pid namespace.
+    pub fn take(&self, container: &mut Option<OwnedFd>) -> Result<()> {
         match self {
             Step::Clone(_) => Ok(()),
             Step::Unshare(flags) => nix::sched::unshare(*flags).context("unshare"),
-            Step::JoinPids { pid } => join(*pid, CloneFlags::CLONE_NEWPID),
-            Step::Join { pid, flags } => join(*pid, *flags),
+            Step::JoinPids { pid } => {
+                let pidfd =
+                    sys::pidfd_open(Pid::from_raw(*pid)).context("pidfd_open the container")?;
+                let pidfd = container.insert(pidfd);
+                nix::sched::setns(pidfd, CloneFlags::CLONE_NEWPID).context("setns")
+            }
+            Step::Join { flags, .. } => {
+                let pidfd = container.as_ref().context("no container to join")?;
+                nix::sched::setns(pidfd, *flags).context("setns")
+            }
         }
     }
 }
@@ -143,11 +153,6 @@ const OPTIONS: [(CloneFlags, &str, &str); 7] = [
     (CloneFlags::CLONE_NEWUSER, "CLONE_NEWUSER", "--user"),
     (CloneFlags::CLONE_NEWCGROUP, "CLONE_NEWCGROUP", "--cgroup"),
 ];
-
-fn join(pid: i32, flags: CloneFlags) -> Result<()> {
-    let pidfd = sys::pidfd_open(Pid::from_raw(pid)).context("pidfd_open")?;
-    nix::sched::setns(pidfd, flags).context("setns")
-}
 
 fn options(flags: CloneFlags) -> String {
     let chosen = OPTIONS.iter().filter(|(flag, ..)| flags.contains(*flag));

@@ -101,13 +101,15 @@ pub struct ProcessId {
 impl ProcessId {
     /// The process that now has the number `pid`.
     pub fn of(pid: i32) -> Result<Self> {
-        let start_time = start_time(pid).with_context(|| format!("process {pid} is gone"))?;
+        let (_, start_time) = look_at(pid).with_context(|| format!("process {pid} is gone"))?;
         Ok(ProcessId { pid, start_time })
     }
 
     /// Tells whether that process is still there.
     pub fn is_alive(&self) -> bool {
-        start_time(self.pid) == Some(self.start_time)
+        look_at(self.pid).is_some_and(|(state, start_time)| {
+            start_time == self.start_time && !matches!(state, 'Z' | 'X')
+        })
     }
 }
 
@@ -271,16 +273,15 @@ fn suggestion(home: &Home, name: &str) -> String {
     }
 }
 
-fn start_time(pid: i32) -> Option<u64> {
+/// The state and the start time of a process. A zombie still has both.
+fn look_at(pid: i32) -> Option<(char, u64)> {
     let text =
         std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
     // The second field is the command in brackets and may itself hold spaces and brackets.
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
-    // A zombie is dead, though it still has its number.
-    let state = fields.next()?;
-    (state != "Z" && state != "X").then_some(())?;
-    fields.nth(18)?.parse().ok()
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 /// The names of all containers.

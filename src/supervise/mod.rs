@@ -126,9 +126,11 @@ pub fn hear(socket: &OwnedFd) -> Result<Option<Message>> {
     let mut buffer = vec![0; LONGEST + 1];
     loop {
         match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            Ok(0) | Err(Errno::ECONNRESET) => return Ok(None),
+            Ok(0) => return Ok(None),
             Ok(length) => return Message::decode(&buffer[..length]).map(Some),
-            Err(Errno::EINTR) => (),
+            // The other side closed with something of ours unread: told once, and what it said before
+            // that is still to be heard.
+            Err(Errno::EINTR | Errno::ECONNRESET) => (),
             Err(errno) => return Err(errno).context("hear from the monitor"),
         }
     }

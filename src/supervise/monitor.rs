@@ -17,7 +17,6 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use super::log::Log;
 use super::pump::{Ends, Pump};
 use super::{Message, address_in, heal, say};
-use crate::explain;
 use crate::kernel::terminal::Stdio;
 use crate::launch::{self, Failure, Listener, Running, Side, Silent, Telling};
 use crate::plan::Plan;
@@ -26,6 +25,7 @@ use crate::store::claim::Claim;
 use crate::store::containers::{self, ProcessId, Record, State, Status};
 use crate::store::{Home, leases};
 use crate::sys;
+use crate::{exit, explain};
 
 /// What becomes of a container that could not be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,31 @@ impl Monitor {
         Ok(listener)
     }
 
+    /// From the started program to the clean end. Whatever goes wrong on the way ends the container.
     fn keep(self, running: Running, mut pump: Pump) -> Result<()> {
+        let watched = self.watch(&running, &mut pump);
+        let discard = match &watched {
+            Ok(()) => self.record.request.auto_remove,
+            Err(error) => {
+                let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), nix::libc::SIGKILL);
+                let _ = exit_code(&running.pidfd);
+                pump.farewell(&Message::Failed(exit::RMAC_FAILED, format!("{error:#}")));
+                self.on_failure == OnFailure::Discard
+            }
+        };
+        let undone = launch::undo(&self.plan, running.netns.as_ref());
+        if discard {
+            heal::discard(&self.home, &self.record);
+        }
+        watched.and(undone)
+    }
+
+    fn watch(&self, running: &Running, pump: &mut Pump) -> Result<()> {
+        pump.add_caller(
+            self.caller
+                .try_clone()
+                .context("duplicate the caller's socket")?,
+        );
         let mut state = State {
             status: Status::Running,
             process: Some(ProcessId::of(running.pid.as_raw())?),
@@ -121,8 +145,7 @@ impl Monitor {
             ..State::created()
         };
         state.save(&self.home, &self.record.id)?;
-        say(&self.caller, &Message::Started(running.pid.as_raw())).ok();
-        pump.add_caller(self.caller);
+        pump.tell(&Message::Started(running.pid.as_raw()));
         // What others have left behind is cleared while nobody waits for us.
         heal::sweep(&self.home);
 
@@ -141,12 +164,7 @@ impl Monitor {
             state.save(&self.home, &self.record.id)?;
         }
         pump.farewell(&Message::Exited(state.exit_code));
-
-        let undone = launch::undo(&self.plan, running.netns.as_ref());
-        if self.record.request.auto_remove {
-            heal::discard(&self.home, &self.record);
-        }
-        undone
+        Ok(())
     }
 }
 

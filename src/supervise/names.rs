@@ -8,15 +8,45 @@ use crate::store::Home;
 use crate::store::containers;
 
 const ADJECTIVES: [&str; 32] = [
-    "agile", "amber", "bold", "brave", "bright", "calm", "clever", "cosmic", "eager", "fair", "gentle", "glad", "golden", "happy", "jolly",
-    "keen", "kind", "lively", "lucid", "merry", "mild", "modest", "nimble", "patient", "proud", "quick", "quiet", "serene", "silver",
-    "steady", "sunny", "witty",
+    "agile", "amber", "bold", "brave", "bright", "calm", "clever", "cosmic", "eager", "fair",
+    "gentle", "glad", "golden", "happy", "jolly", "keen", "kind", "lively", "lucid", "merry",
+    "mild", "modest", "nimble", "patient", "proud", "quick", "quiet", "serene", "silver", "steady",
+    "sunny", "witty",
 ];
 
 const PIONEERS: [&str; 32] = [
-    "allen", "backus", "baran", "boole", "cerf", "clarke", "conway", "davies", "dijkstra", "engelbart", "feinler", "floyd", "goldberg",
-    "hamilton", "hamming", "hopper", "kahn", "kay", "kleinrock", "knuth", "lamarr", "lamport", "liskov", "lovelace", "metcalfe", "perlman",
-    "postel", "ritchie", "roberts", "shannon", "thompson", "turing",
+    "allen",
+    "backus",
+    "baran",
+    "boole",
+    "cerf",
+    "clarke",
+    "conway",
+    "davies",
+    "dijkstra",
+    "engelbart",
+    "feinler",
+    "floyd",
+    "goldberg",
+    "hamilton",
+    "hamming",
+    "hopper",
+    "kahn",
+    "kay",
+    "kleinrock",
+    "knuth",
+    "lamarr",
+    "lamport",
+    "liskov",
+    "lovelace",
+    "metcalfe",
+    "perlman",
+    "postel",
+    "ritchie",
+    "roberts",
+    "shannon",
+    "thompson",
+    "turing",
 ];
 
 /// Gives the container `id` a name that no other has; the name.

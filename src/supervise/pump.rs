@@ -91,6 +91,14 @@ impl Pump {
         self.hear_callers();
     }
 
+    /// Tells all callers `message`.
+    pub fn tell(&mut self, message: &Message) {
+        for caller in &mut self.callers {
+            caller.waiting.push_back(message.encode());
+        }
+        self.flush();
+    }
+
     /// Carries until the program behind `pidfd` has ended, then what is left in its pipes.
     pub fn run(&mut self, pidfd: BorrowedFd<'_>) -> Result<()> {
         while !self.turn(Some(pidfd))? {}
@@ -105,9 +113,7 @@ impl Pump {
 
     /// Tells all callers `message` and lets them go.
     pub fn farewell(&mut self, message: &Message) {
-        for caller in &mut self.callers {
-            caller.waiting.push_back(message.encode());
-        }
+        self.tell(message);
         // A caller that never reads must not keep the monitor from cleaning up.
         for _ in 0..20 {
             self.flush();
@@ -246,7 +252,7 @@ impl Pump {
             let mut buffer = vec![0; LONGEST + 1];
             let socket = self.callers[at].socket.as_raw_fd();
             let length = match recv(socket, &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Err(Errno::EAGAIN | Errno::EINTR) => continue,
+                Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNRESET) => continue,
                 Err(_) | Ok(0) => {
                     self.callers[at].gone = true;
                     continue;
