@@ -165,7 +165,7 @@ impl Step {
                     .collect();
                 let words: Vec<_> = args.iter().map(|word| perl_quote(word)).collect();
                 Shell::Perl(format!(
-                    "%ENV = ({});\nexec {} or die \"exec: $!\";",
+                    "%ENV = ({});\n$ENV{{HOME}} //= $home;\nexec {} or die \"exec: $!\";",
                     variables.join(", "),
                     words.join(", ")
                 ))

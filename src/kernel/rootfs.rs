@@ -285,6 +285,8 @@ impl fmt::Display for Step {
 fn stack(lower: &[PathBuf], upper: &Path, work: &Path) -> nix::Result<OwnedFd> {
     let build = || -> std::io::Result<OwnedFd> {
         let overlay = FsContext::open("overlay")?;
+        // What mountinfo shows as the source; the kernel takes no notice.
+        overlay.set("source", Path::new("overlay"))?;
         for layer in lower.iter().rev() {
             overlay.set("lowerdir+", layer)?;
         }
