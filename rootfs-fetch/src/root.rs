@@ -70,27 +70,57 @@ impl Root {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) if !path.is_empty() => {}
             Err(errno) => return Err(errno).with_context(|| format!("cannot open {}", escape_bytes(path))),
         }
-        let (above, name) = split(path);
-        let above_fd = self.make_directory_via(above, made, links)?;
-        let context = || format!("cannot create directory {}", escape_bytes(path));
-        match mkdirat(&above_fd, OsStr::from_bytes(name), Mode::from_bits_truncate(0o755)) {
+        // Up to what is there already, then down again. A loop, because paths can be thousands deep.
+        let mut there = path;
+        let mut dir = loop {
+            there = split(there).0;
+            match self.directory(there) {
+                Ok(fd) => break fd,
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) if !there.is_empty() => {}
+                Err(errno) => return Err(errno).with_context(|| format!("cannot open {}", escape_bytes(there))),
+            }
+        };
+        while there.len() < path.len() {
+            let start = if there.is_empty() { 0 } else { there.len() + 1 };
+            let end = path[start..].iter().position(|b| *b == b'/').map_or(path.len(), |i| start + i);
+            there = &path[..end];
+            dir = self
+                .make_one(&dir, there, made, links)
+                .with_context(|| format!("cannot create directory {}", escape_bytes(there)))?;
+        }
+        Ok(dir)
+    }
+
+    /// Makes the last component of `path` in `above`, its parent.
+    fn make_one(
+        &self,
+        above: &OwnedFd,
+        path: &[u8],
+        made: &mut dyn FnMut(&[u8], Made),
+        links: u32,
+    ) -> Result<OwnedFd> {
+        let (above_path, name) = split(path);
+        let os_name = OsStr::from_bytes(name);
+        match mkdirat(above, os_name, Mode::from_bits_truncate(0o755)) {
             Ok(()) => made(path, Made::New),
             Err(Errno::EEXIST) => {
-                let stat = stat(&above_fd, name).with_context(context)?;
-                if kind(&stat) == SFlag::S_IFLNK && self.directory(path).err() == Some(Errno::ENOENT) {
+                let missing = match self.directory(path) {
+                    Ok(fd) => return Ok(fd),
+                    Err(errno) => errno == Errno::ENOENT,
+                };
+                if missing && kind(&stat(above, name)?) == SFlag::S_IFLNK {
                     // A link whose target is yet to come: make the target, as `mkdir -p` through chroot would.
-                    ensure!(links > 0, "{}: too many symbolic links", escape_bytes(path));
-                    let target = readlinkat(&above_fd, OsStr::from_bytes(name)).with_context(context)?;
-                    let target = join(above, target.as_bytes());
+                    ensure!(links > 0, "too many symbolic links");
+                    let target = join(above_path, readlinkat(above, os_name)?.as_bytes());
                     return self.make_directory_via(&target, made, links - 1);
                 }
-                remove(above_fd.as_fd(), name).with_context(context)?;
-                mkdirat(&above_fd, OsStr::from_bytes(name), Mode::from_bits_truncate(0o755)).with_context(context)?;
+                remove(above.as_fd(), name)?;
+                mkdirat(above, os_name, Mode::from_bits_truncate(0o755))?;
                 made(path, Made::Replaced);
             }
-            Err(errno) => return Err(errno).with_context(context),
+            Err(errno) => return Err(errno.into()),
         }
-        open_directory(above_fd.as_fd(), name).with_context(context)
+        Ok(open_directory(above.as_fd(), name)?)
     }
 }
 
