@@ -63,7 +63,17 @@ impl Registry {
     }
 
     /// Follows the name to the image for `platform`.
+    ///
+    /// # Errors
+    /// [`Error::NotInRegistry`] in Docker's words; anything else begins with "cannot pull".
     pub fn resolve(&self, platform: &Platform) -> Result<Resolved> {
+        self.follow(platform).map_err(|error| match error.is::<Error>() {
+            true => error,
+            false => error.context(format!("cannot pull {}", self.name)),
+        })
+    }
+
+    fn follow(&self, platform: &Platform) -> Result<Resolved> {
         let mut reference = self.name.reference();
         let mut first = None;
         for _ in 0..MAX_NESTING {
@@ -140,22 +150,25 @@ impl Registry {
                     mirrors_said.push_str(&format!(" (mirror {}: {error:#})", endpoint.location.host));
                 }
                 Err(error) if mirrors_said.is_empty() => return Err(error),
-                Err(error) => return Err(anyhow!("{error:#}{mirrors_said}")),
+                Err(error) => {
+                    let text = format!("{error:#}{mirrors_said}");
+                    return Err(if error.is::<Error>() { Error::NotInRegistry(text).into() } else { anyhow!(text) });
+                }
             }
         }
         bail!("there is no place to fetch {} from", self.name)
     }
 
     fn get_from(&self, endpoint: &Endpoint, path: &str, accept: Option<&'static str>, from: u64) -> Result<Response> {
-        let (base, trust) = endpoint.base(&self.http).with_context(|| format!("cannot pull {}", self.name))?;
+        let (base, trust) = endpoint.base(&self.http)?;
         let url = base.join(&format!("/v2/{}/{path}", endpoint.location.repository))?;
         let mut request = Request { accept, from, ..Request::get(url, trust) };
         request.authorization = lock(&endpoint.authorization).clone();
-        let mut answer = self.http.send(&request).with_context(|| format!("cannot pull {}", self.name))?;
+        let mut answer = self.http.send(&request)?;
         if answer.status().as_u16() == 401 {
             let header = self.log_in(endpoint, &base, trust, &answer)?;
             request.authorization = Some(header.clone());
-            answer = self.http.send(&request).with_context(|| format!("cannot pull {}", self.name))?;
+            answer = self.http.send(&request)?;
             if answer.status().is_success() {
                 *lock(&endpoint.authorization) = Some(header);
             }

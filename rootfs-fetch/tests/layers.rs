@@ -191,12 +191,14 @@ fn merged_whiteouts_hide_lower_layers_only() {
 #[test]
 fn overlay_whiteouts_have_the_kernels_form() {
     let layer = Tar::new()
-        .file("d/.wh.x", "").file("o/.wh..wh..opq", "").file("o/y", "")
+        .file("d/.wh.x", "").file("d/.wh.idle", "").file("o/.wh..wh..opq", "").file("o/y", "")
         .file(".wh.r", "").dir("r", 0o755).dir("s", 0o755).file(".wh.s", "").file("t", "").file(".wh.t", "")
         .file("u", "").dir("u", 0o755).file(".wh.v", "").file("v/w", "").end();
-    let (_temp, dirs, outcomes) = overlay(&[layer]);
-    outcomes[0].as_ref().unwrap();
-    let at = |p: &str| dirs[0].join(p);
+    let lower = Tar::new().file("d/x", "").end();
+    let (_temp, dirs, outcomes) = overlay(&[lower, layer]);
+    outcomes[1].as_ref().unwrap();
+    let at = |p: &str| dirs[1].join(p);
+    assert!(!at("d/idle").exists() && fs_err::symlink_metadata(at("d/idle")).is_err(), "hides nothing");
     assert!(is_whiteout(&at("d/x")) && !is_opaque(&at("d")));
     for opaque in ["o", "r", "s", "u", "v"] {
         assert!(is_opaque(&at(opaque)), "{opaque}");

@@ -33,6 +33,10 @@ pub struct Applier {
     /// Directories whose metadata is set at the end, because every file made in them changes their time. `None`:
     /// the layer only implies them, so what a lower layer says holds.
     pub(super) directories: BTreeMap<Vec<u8>, Option<Meta>>,
+    /// Directories that replace whatever lower layers have there, so that nothing of theirs is taken over.
+    pub(super) fresh: HashSet<Vec<u8>>,
+    /// Whiteouts made; those that hide nothing go again at the end.
+    pub(super) whiteouts: Vec<Vec<u8>>,
     /// Hard links whose target must lie in a lower layer: (link, target).
     pub(super) links: Vec<(Vec<u8>, Vec<u8>)>,
     /// What this layer itself made, by parent inode and name. Only kept when layers are merged in one tree, where
@@ -61,6 +65,8 @@ impl Applier {
             layout,
             creator: Creator::current(),
             directories: BTreeMap::new(),
+            fresh: HashSet::new(),
+            whiteouts: Vec::new(),
             links: Vec::new(),
             mine: HashSet::new(),
             warnings: Vec::new(),
@@ -265,6 +271,7 @@ impl Applier {
         let fd = self.root.make_directory(path, &mut |path, made| implied.push((path.to_vec(), made)))?;
         for (path, made) in implied {
             if made == Made::Replaced {
+                self.fresh.insert(path.clone());
                 self.make_opaque(&path)?;
             }
             if self.layout == Layout::Merged {

@@ -33,6 +33,10 @@ impl Applier {
             self.link_to_lower(&link, &target, lowers)
                 .with_context(|| format!("cannot unpack \"{}\"", escape_bytes(&link)))?;
         }
+        for path in std::mem::take(&mut self.whiteouts) {
+            self.drop_idle_whiteout(&path, lowers)
+                .with_context(|| format!("cannot finish the whiteout \"{}\"", escape_bytes(&path)))?;
+        }
         if self.layout == super::Layout::Overlay {
             // A layer that does not mention its root must not change the root's mode.
             self.directories.entry(Vec::new()).or_insert(None);
@@ -68,9 +72,35 @@ impl Applier {
         }
     }
 
+    /// Removes a whiteout that hides nothing. In a directory that only this layer has, overlayfs does not filter
+    /// whiteouts, and a program that lists it would meet a name without a file.
+    fn drop_idle_whiteout(&self, path: &[u8], lowers: &[Root]) -> Result<()> {
+        let (above, name) = split(path);
+        let Some(dir) = self.own_directory(above)? else { return Ok(()) };
+        let idle = self.hides_below(above)? || find(lowers.iter(), path)?.is_none();
+        match root::stat(&dir, name) {
+            Ok(stat) if idle && is_whiteout(&stat) => root::remove(dir.as_fd(), name).map_err(Into::into),
+            _ => Ok(()),
+        }
+    }
+
+    /// A directory of this layer, unless its path leads through a link.
+    fn own_directory(&self, path: &[u8]) -> Result<Option<OwnedFd>> {
+        let mut dir = self.root.directory(b"")?;
+        for part in path.split(|b| *b == b'/').filter(|p| !p.is_empty()) {
+            dir = match root::open_directory(dir.as_fd(), part) {
+                Ok(dir) => dir,
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(None),
+                Err(errno) => return Err(errno.into()),
+            };
+        }
+        Ok(Some(dir))
+    }
+
     /// What lower layers say about a directory that this one only implies.
     fn meta_below(&self, path: &[u8], lowers: &[Root]) -> Result<Option<Meta>> {
-        if lowers.is_empty() || self.hides_below(path)? {
+        // An opaque directory hides what is in the lower one, not its owner and mode.
+        if lowers.is_empty() || self.fresh.contains(path) || self.hides_below(split(path).0)? {
             return Ok(None);
         }
         let Some((dir, name, stat)) = find(lowers.iter(), path)? else { return Ok(None) };

@@ -67,13 +67,18 @@ impl Applier {
         match root::stat(&parent.fd, hidden) {
             Ok(stat) if root::kind(&stat) == SFlag::S_IFDIR => {
                 // This layer deletes the old one and has a new one: the new one must not show the old one's content.
-                self.make_opaque(&[above, hidden].join(&b'/'))
+                let path = crate::root::join(above, hidden);
+                self.fresh.insert(path.clone());
+                self.make_opaque(&path)
             }
             // A file of this layer hides the lower one anyway.
             Ok(_) => Ok(()),
             Err(Errno::ENOENT) => {
                 let name = OsStr::from_bytes(hidden);
-                mknodat(&parent.fd, name, SFlag::S_IFCHR, Mode::empty(), 0).context("cannot make a whiteout (only root may)")
+                mknodat(&parent.fd, name, SFlag::S_IFCHR, Mode::empty(), 0)
+                    .context("cannot make a whiteout (only root may)")?;
+                self.whiteouts.push(crate::root::join(above, hidden));
+                Ok(())
             }
             Err(errno) => Err(errno.into()),
         }
