@@ -6,16 +6,17 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::image::ImageConfiguration;
 
+use crate::digest::Verified;
 use crate::documents::LayerBlob;
 use crate::download::Download;
-use crate::digest::Verified;
+use crate::install::Source;
 use crate::layer::{self, Layout};
 use crate::name::ImageName;
 use crate::platform::Platform;
-use crate::pull::{PullOptions, Source, check_platform};
+use crate::pull::{PullOptions, check_platform};
 use crate::registries_conf::RegistriesConf;
 use crate::registry::Registry;
-use crate::root::{remove_tree, Root};
+use crate::root::{Root, remove_tree};
 use crate::sources::{Container, images, merge};
 
 /// Where an image is to be had.
@@ -52,42 +53,82 @@ impl FromStr for ImageSource {
 ///
 /// # Errors
 /// Whatever goes wrong; then `dir` is as before. While it works, `dir` holds what is not verified yet.
-pub fn unpack_merged(source: &ImageSource, dir: &Path, options: &PullOptions) -> Result<Option<ImageConfiguration>> {
+pub fn unpack_merged(
+    source: &ImageSource,
+    dir: &Path,
+    options: &PullOptions,
+) -> Result<Option<ImageConfiguration>> {
     let existed = dir.exists();
     fs_err::create_dir_all(dir)?;
-    ensure!(fs_err::read_dir(dir)?.next().is_none(), "{} is not empty", dir.display());
+    ensure!(
+        fs_err::read_dir(dir)?.next().is_none(),
+        "{} is not empty",
+        dir.display()
+    );
     let done = unpack(source, dir, options);
     if done.is_err() {
         let cleaned = remove_tree(dir);
         if existed {
-            cleaned.and_then(|()| Ok(fs_err::create_dir(dir)?)).context("cannot clean up")?;
+            cleaned
+                .and_then(|()| Ok(fs_err::create_dir(dir)?))
+                .context("cannot clean up")?;
         }
     }
     done
 }
 
-fn unpack(source: &ImageSource, dir: &Path, options: &PullOptions) -> Result<Option<ImageConfiguration>> {
+fn unpack(
+    source: &ImageSource,
+    dir: &Path,
+    options: &PullOptions,
+) -> Result<Option<ImageConfiguration>> {
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
     match source {
         ImageSource::Registry(name) => {
             let registry = Registry::new(name, &RegistriesConf::system()?, options.patience)?;
-            options.progress.line(&format!("{}: Pulling from {}", name.reference(), name.repository));
+            options.progress.line(&format!(
+                "{}: Pulling from {}",
+                name.reference(),
+                name.repository
+            ));
             let resolved = registry.resolve(&platform)?;
             check_platform(&resolved.described, &platform, name)?;
-            merge(&resolved.described, &Direct(&registry), dir, options.limits, options.progress)
-                .with_context(|| format!("cannot pull {name}"))?;
-            options.progress.line(&format!("Digest: {}", resolved.digest));
+            merge(
+                &resolved.described,
+                &Direct(&registry),
+                dir,
+                options.limits,
+                options.progress,
+            )
+            .with_context(|| format!("cannot pull {name}"))?;
+            options
+                .progress
+                .line(&format!("Digest: {}", resolved.digest));
             Ok(Some(resolved.described.config))
         }
         ImageSource::Archive(path) => {
-            let spool = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let bag = Container::open(path, spool, options.limits.unpacked_bytes.unwrap_or(64 << 30))?;
+            let spool = dir
+                .parent()
+                .filter(|p| !p.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
+            let bag = Container::open(
+                path,
+                spool,
+                options.limits.unpacked_bytes.unwrap_or(64 << 30),
+            )?;
             let context = || format!("cannot unpack {}", path.display());
             let found = images(&bag, &platform).with_context(context)?;
             let [image] = &found[..] else {
                 bail!("{} holds {} images; keep one", path.display(), found.len());
             };
-            merge(&image.described, &bag, dir, options.limits, options.progress).with_context(context)?;
+            merge(
+                &image.described,
+                &bag,
+                dir,
+                options.limits,
+                options.progress,
+            )
+            .with_context(context)?;
             Ok(Some(image.described.config.clone()))
         }
         ImageSource::Tarball(path) => {
@@ -109,7 +150,11 @@ struct Direct<'a>(&'a Registry);
 impl Source for Direct<'_> {
     fn open<'a>(&'a self, layer: &LayerBlob) -> Result<Box<dyn std::io::Read + Send + 'a>> {
         let (digest, size) = layer.blob.clone().context("the layer has no digest")?;
-        Ok(Box::new(Verified::new(Download::new(self.0, digest.clone(), size), digest, size)))
+        Ok(Box::new(Verified::new(
+            Download::new(self.0, digest.clone(), size),
+            digest,
+            size,
+        )))
     }
 
     fn failed(&self, _layer: &LayerBlob) -> bool {

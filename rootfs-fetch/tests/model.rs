@@ -55,7 +55,14 @@ fn model(lower: &Tree, ops: &[Op]) -> Tree {
                 note_replaced_parents(&own, p, &mut replaced);
                 parents(&mut own, p);
                 remove(&mut own, p);
-                own.insert(p.clone(), Some(if let Op::File(_, c) = op { c.to_string() } else { "link".into() }));
+                own.insert(
+                    p.clone(),
+                    Some(if let Op::File(_, c) = op {
+                        c.to_string()
+                    } else {
+                        "link".into()
+                    }),
+                );
             }
             Op::Dir(p) => {
                 note_replaced_parents(&own, p, &mut replaced);
@@ -124,7 +131,10 @@ struct Mounted(std::path::PathBuf);
 impl Drop for Mounted {
     fn drop(&mut self) {
         let unmounted = nix::mount::umount(&self.0);
-        assert!(unmounted.is_ok() || std::thread::panicking(), "{unmounted:?}");
+        assert!(
+            unmounted.is_ok() || std::thread::panicking(),
+            "{unmounted:?}"
+        );
     }
 }
 
@@ -165,7 +175,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn random_layers_are_as_the_model_says(layers in prop::collection::vec(prop::collection::vec(op(), 0..10), 1..4)) {
         need_root();

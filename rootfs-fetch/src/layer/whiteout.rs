@@ -28,6 +28,9 @@ pub const OPAQUE: &str = "trusted.overlay.opaque";
 impl Applier {
     /// Handles the entry `.wh.<hidden>` in the directory `above`.
     pub(super) fn whiteout(&mut self, above: &[u8], hidden: &[u8]) -> Result<()> {
+        if self.layout == Layout::Merged {
+            self.claim(above)?;
+        }
         if hidden == b".wh..opq" {
             self.parent(above)?;
             return match self.layout {
@@ -52,15 +55,32 @@ impl Applier {
         }
     }
 
+    /// A whiteout implies the directories it lies in, so a whiteout of those spares them.
+    fn claim(&mut self, path: &[u8]) -> Result<()> {
+        self.parent(path)?;
+        let mut path = path;
+        while !path.is_empty() {
+            let (above, name) = root::split(path);
+            let inode = fstat(self.root.directory(above)?)?.st_ino;
+            self.mine.insert((inode, name.to_vec()));
+            path = above;
+        }
+        Ok(())
+    }
+
     /// Makes a directory hide everything that lower layers have in it.
     pub(super) fn make_opaque(&mut self, path: &[u8]) -> Result<()> {
         if self.layout == Layout::Merged {
             return Ok(());
         }
-        let fd = self.root.resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-        File::from(fd)
-            .set_xattr(OPAQUE, b"y")
-            .with_context(|| format!("cannot set {OPAQUE} (only root may, on a file system with extended attributes)"))
+        let fd = self
+            .root
+            .resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        File::from(fd).set_xattr(OPAQUE, b"y").with_context(|| {
+            format!(
+                "cannot set {OPAQUE} (only root may, on a file system with extended attributes)"
+            )
+        })
     }
 
     fn mark_deleted(&mut self, parent: &Parent, above: &[u8], hidden: &[u8]) -> Result<()> {
@@ -109,7 +129,11 @@ impl Applier {
         };
         if root::kind(&stat) != SFlag::S_IFDIR {
             if !mine {
-                unlinkat(&parent.fd, OsStr::from_bytes(name), UnlinkatFlags::NoRemoveDir)?;
+                unlinkat(
+                    &parent.fd,
+                    OsStr::from_bytes(name),
+                    UnlinkatFlags::NoRemoveDir,
+                )?;
             }
             return Ok(mine);
         }
@@ -126,7 +150,11 @@ impl Applier {
             left |= self.hide_below(&inner, &child, child_mine)?;
         }
         if !left {
-            unlinkat(&parent.fd, OsStr::from_bytes(name), UnlinkatFlags::RemoveDir)?;
+            unlinkat(
+                &parent.fd,
+                OsStr::from_bytes(name),
+                UnlinkatFlags::RemoveDir,
+            )?;
         }
         Ok(left)
     }

@@ -17,7 +17,8 @@ impl Temp {
     pub fn new() -> Temp {
         static N: AtomicU32 = AtomicU32::new(0);
         let n = N.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("rootfs-fetch-test-{}-{n}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("rootfs-fetch-test-{}-{n}", std::process::id()));
         fs_err::create_dir(&dir).unwrap();
         Temp(dir)
     }
@@ -42,7 +43,10 @@ impl Drop for Temp {
 
 /// These tests make devices, owners and trusted attributes.
 pub fn need_root() {
-    assert!(nix::unistd::geteuid().is_root(), "this test must run as root");
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "this test must run as root"
+    );
 }
 
 /// A tar archive written byte by byte, so that it can be as wrong as an attacker likes.
@@ -56,7 +60,15 @@ impl Tar {
 
     /// A header with the path as it is (at most 100 bytes), then the data.
     pub fn raw(mut self, kind: u8, path: &[u8], link: &[u8], mode: u32, data: &[u8]) -> Tar {
-        self.0.extend_from_slice(&header(kind, path, link, mode, data.len() as u64, (0, 0), (0, 0)));
+        self.0.extend_from_slice(&header(
+            kind,
+            path,
+            link,
+            mode,
+            data.len() as u64,
+            (0, 0),
+            (0, 0),
+        ));
         self.data(data)
     }
 
@@ -84,12 +96,21 @@ impl Tar {
     }
 
     pub fn owned(mut self, path: &str, mode: u32, owner: (u32, u32)) -> Tar {
-        self.0.extend_from_slice(&header(b'0', path.as_bytes(), b"", mode, 0, owner, (0, 0)));
+        self.0
+            .extend_from_slice(&header(b'0', path.as_bytes(), b"", mode, 0, owner, (0, 0)));
         self
     }
 
     pub fn device(mut self, kind: u8, path: &str, device: (u32, u32)) -> Tar {
-        self.0.extend_from_slice(&header(kind, path.as_bytes(), b"", 0o666, 0, (0, 0), device));
+        self.0.extend_from_slice(&header(
+            kind,
+            path.as_bytes(),
+            b"",
+            0o666,
+            0,
+            (0, 0),
+            device,
+        ));
         self
     }
 
@@ -115,7 +136,15 @@ impl Tar {
     }
 }
 
-fn header(kind: u8, path: &[u8], link: &[u8], mode: u32, size: u64, owner: (u32, u32), device: (u32, u32)) -> [u8; 512] {
+fn header(
+    kind: u8,
+    path: &[u8],
+    link: &[u8],
+    mode: u32,
+    size: u64,
+    owner: (u32, u32),
+    device: (u32, u32),
+) -> [u8; 512] {
     let mut h = [0u8; 512];
     h[..path.len().min(100)].copy_from_slice(&path[..path.len().min(100)]);
     let mut put = |at: usize, text: String| h[at..at + text.len()].copy_from_slice(text.as_bytes());
@@ -161,28 +190,52 @@ pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// Builds an image of these layers: (plain archive, blob as it is sent).
 pub fn image(layers: &[(Vec<u8>, Vec<u8>)], architecture: &str) -> TestImage {
-    let diff_ids: Vec<String> = layers.iter().map(|(plain, _)| Digest::of(plain).to_string()).collect();
+    let diff_ids: Vec<String> = layers
+        .iter()
+        .map(|(plain, _)| Digest::of(plain).to_string())
+        .collect();
     let config = serde_json::to_vec(&serde_json::json!({
         "architecture": architecture, "os": "linux", "created": "2024-01-02T03:04:05Z",
         "config": {"Cmd": ["/bin/sh"], "Env": ["A=b"]},
         "rootfs": {"type": "layers", "diff_ids": diff_ids}}))
     .unwrap();
     let describe = |kind: &str, bytes: &[u8]| serde_json::json!({"mediaType": kind, "digest": Digest::of(bytes).to_string(), "size": bytes.len()});
-    let list: Vec<_> = layers.iter().map(|(_, blob)| describe("application/vnd.oci.image.layer.v1.tar+gzip", blob)).collect();
+    let list: Vec<_> = layers
+        .iter()
+        .map(|(_, blob)| describe("application/vnd.oci.image.layer.v1.tar+gzip", blob))
+        .collect();
     let manifest = serde_json::to_vec(&serde_json::json!({
         "schemaVersion": 2, "mediaType": MANIFEST,
         "config": describe("application/vnd.oci.image.config.v1+json", &config), "layers": list}))
     .unwrap();
-    let mut blobs: Vec<_> = layers.iter().map(|(_, blob)| (Digest::of(blob), blob.clone())).collect();
+    let mut blobs: Vec<_> = layers
+        .iter()
+        .map(|(_, blob)| (Digest::of(blob), blob.clone()))
+        .collect();
     let id = Digest::of(&config);
     blobs.push((id.clone(), config));
-    TestImage { blobs, manifest, config: Some(id) }
+    TestImage {
+        blobs,
+        manifest,
+        config: Some(id),
+    }
 }
 
 pub fn simple_image() -> TestImage {
-    let lower = Tar::new().dir("etc", 0o755).file("etc/hostname", "lower").file("etc/gone", "x").end();
-    let upper = Tar::new().file("etc/.wh.gone", "").file("etc/new", "upper").link("etc/also", "etc/hostname").end();
-    image(&[(lower.clone(), gzip(&lower)), (upper.clone(), gzip(&upper))], "amd64")
+    let lower = Tar::new()
+        .dir("etc", 0o755)
+        .file("etc/hostname", "lower")
+        .file("etc/gone", "x")
+        .end();
+    let upper = Tar::new()
+        .file("etc/.wh.gone", "")
+        .file("etc/new", "upper")
+        .link("etc/also", "etc/hostname")
+        .end();
+    image(
+        &[(lower.clone(), gzip(&lower)), (upper.clone(), gzip(&upper))],
+        "amd64",
+    )
 }
 
 /// Every path below `dir` with what it is, for comparing.
@@ -192,9 +245,20 @@ pub fn listing(dir: &Path) -> String {
     let mut todo = vec![dir.to_owned()];
     while let Some(path) = todo.pop() {
         let meta = fs_err::symlink_metadata(&path).unwrap();
-        let _ = writeln!(out, "{} {:o} {} {} {}", path.display(), meta.mode(), meta.uid(), meta.mtime(), meta.len());
+        let _ = writeln!(
+            out,
+            "{} {:o} {} {} {}",
+            path.display(),
+            meta.mode(),
+            meta.uid(),
+            meta.mtime(),
+            meta.len()
+        );
         if meta.is_dir() {
-            let mut inside: Vec<_> = fs_err::read_dir(&path).unwrap().map(|e| e.unwrap().path()).collect();
+            let mut inside: Vec<_> = fs_err::read_dir(&path)
+                .unwrap()
+                .map(|e| e.unwrap().path())
+                .collect();
             inside.sort();
             todo.extend(inside.into_iter().rev());
         }

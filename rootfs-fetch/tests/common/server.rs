@@ -40,7 +40,11 @@ pub struct Answer {
 
 impl Answer {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Answer {
-        Answer { status, body: body.into(), ..Answer::default() }
+        Answer {
+            status,
+            body: body.into(),
+            ..Answer::default()
+        }
     }
 
     pub fn with(mut self, name: &str, value: &str) -> Answer {
@@ -62,8 +66,12 @@ impl Server {
     pub fn start(handler: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (log, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let (log2, stop2, handler): (_, _, Arc<Handler>) = (log.clone(), stop.clone(), Arc::new(handler));
+        let (log, stop) = (
+            Arc::new(Mutex::new(Vec::new())),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (log2, stop2, handler): (_, _, Arc<Handler>) =
+            (log.clone(), stop.clone(), Arc::new(handler));
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stop2.load(Ordering::Relaxed) {
@@ -73,12 +81,23 @@ impl Server {
                 std::thread::spawn(move || serve(stream.unwrap(), &*handler, &log));
             }
         });
-        Server { address, log, stop, thread: Some(thread) }
+        Server {
+            address,
+            log,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     /// A registry that has these images by tag, changed by `twist` before each answer.
-    pub fn registry(images: &[(&str, TestImage)], twist: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static) -> Server {
-        let images: Vec<(String, TestImage)> = images.iter().map(|(t, i)| ((*t).to_owned(), i.clone())).collect();
+    pub fn registry(
+        images: &[(&str, TestImage)],
+        twist: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static,
+    ) -> Server {
+        let images: Vec<(String, TestImage)> = images
+            .iter()
+            .map(|(t, i)| ((*t).to_owned(), i.clone()))
+            .collect();
         Server::start(move |asked| twist(asked, registry_answer(&images, asked)))
     }
 
@@ -87,7 +106,10 @@ impl Server {
     }
 
     pub fn count(&self, part: &str) -> usize {
-        self.asked().iter().filter(|a| a.path.contains(part)).count()
+        self.asked()
+            .iter()
+            .filter(|a| a.path.contains(part))
+            .count()
     }
 }
 
@@ -107,20 +129,40 @@ fn registry_answer(images: &[(String, TestImage)], asked: &Asked) -> Answer {
     }
     if path.contains("/manifests/") {
         let by_tag = images.iter().find(|(tag, _)| tag == last).map(|(_, i)| i);
-        let image = by_tag.or_else(|| images.iter().map(|(_, i)| i).find(|i| Digest::of(&i.manifest).to_string() == last));
+        let image = by_tag.or_else(|| {
+            images
+                .iter()
+                .map(|(_, i)| i)
+                .find(|i| Digest::of(&i.manifest).to_string() == last)
+        });
         if let Some(image) = image {
-            let kind = if image.config.is_some() { MANIFEST } else { super::INDEX };
+            let kind = if image.config.is_some() {
+                MANIFEST
+            } else {
+                super::INDEX
+            };
             return Answer::new(200, image.manifest.clone()).with("Content-Type", kind);
         }
     }
-    let blob = images.iter().flat_map(|(_, i)| &i.blobs).find(|(d, _)| d.to_string() == last);
+    let blob = images
+        .iter()
+        .flat_map(|(_, i)| &i.blobs)
+        .find(|(d, _)| d.to_string() == last);
     let Some((_, bytes)) = blob.filter(|_| path.contains("/blobs/")) else {
-        return Answer::new(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no"}]}"#);
+        return Answer::new(
+            404,
+            r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no"}]}"#,
+        );
     };
-    let from = asked.header("range").strip_prefix("bytes=").and_then(|r| r.trim_end_matches('-').parse::<usize>().ok());
+    let from = asked
+        .header("range")
+        .strip_prefix("bytes=")
+        .and_then(|r| r.trim_end_matches('-').parse::<usize>().ok());
     match from {
-        Some(from) => Answer::new(206, bytes[from..].to_vec())
-            .with("Content-Range", &format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len())),
+        Some(from) => Answer::new(206, bytes[from..].to_vec()).with(
+            "Content-Range",
+            &format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len()),
+        ),
         None => Answer::new(200, bytes.clone()),
     }
 }
@@ -143,7 +185,9 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Asked>>) {
                 break;
             }
             let (name, value) = line.split_once(':').unwrap();
-            asked.headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+            asked
+                .headers
+                .insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
         let length: usize = asked.header("content-length").parse().unwrap_or(0);
         let mut body = vec![0; length];
@@ -151,12 +195,21 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Asked>>) {
         asked.body = String::from_utf8(body).unwrap();
         log.lock().unwrap().push(asked.clone());
         let answer = handler(&asked);
-        let mut head = format!("HTTP/1.1 {} X\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
+        let mut head = format!(
+            "HTTP/1.1 {} X\r\nContent-Length: {}\r\n",
+            answer.status,
+            answer.body.len()
+        );
         for (name, value) in &answer.headers {
             head += &format!("{name}: {value}\r\n");
         }
-        let sent = &answer.body[..answer.cut.unwrap_or(answer.body.len()).min(answer.body.len())];
-        let done = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(sent));
+        let sent = &answer.body[..answer
+            .cut
+            .unwrap_or(answer.body.len())
+            .min(answer.body.len())];
+        let done = stream
+            .write_all(format!("{head}\r\n").as_bytes())
+            .and_then(|()| stream.write_all(sent));
         if answer.stall > 0 {
             std::thread::sleep(std::time::Duration::from_millis(answer.stall));
         }
