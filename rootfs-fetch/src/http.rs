@@ -303,9 +303,17 @@ fn retry_may_help(status: StatusCode) -> bool {
         || status.is_server_error()
 }
 
+/// A connection that failed, in one line: host, cause and cure. Trying again may help, unlike with other errors.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unreachable(String);
+
 /// A certificate does not get better by asking again, nor does a bad redirect.
 fn hopeless(error: &anyhow::Error) -> bool {
-    !error.chain().any(|e| e.is::<reqwest::Error>()) || format!("{error:#}").contains("certificate")
+    match error.downcast_ref::<Unreachable>() {
+        Some(Unreachable(text)) => text.contains("certificate") || text.contains("plain http"),
+        None => true,
+    }
 }
 
 fn check_redirect(from: &Url, to: &Url, trust: Trust) -> Result<()> {
@@ -331,27 +339,25 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::try_from(wait).unwrap_or_default())
 }
 
-/// Names host, cause and cure.
 fn explain(error: reqwest::Error, host: &str) -> anyhow::Error {
-    let text = format!("{:#}", anyhow::anyhow!(error.to_string()));
-    let chain: Vec<String> =
-        std::iter::successors(std::error::Error::source(&error), |e| e.source())
-            .map(|e| e.to_string())
-            .collect();
+    let source = std::error::Error::source(&error);
+    let chain: Vec<String> = std::iter::successors(source, |e| e.source())
+        .map(|e| e.to_string())
+        .collect();
     let all = chain.join(": ");
     let cure = if error.is_timeout() {
         "no answer in time; is the registry up, and is a proxy needed (HTTPS_PROXY)?"
     } else if all.contains("certificate") {
         "its certificate is not trusted; add its CA to the system's, or name the registry as insecure in registries.conf"
-    } else if all.contains("InvalidContentType") || all.contains("corrupt message") {
+    } else if all.contains("InvalidContentType") {
         "it speaks plain http; if that is right, name the registry as insecure in registries.conf"
-    } else if all.contains("dns error") || all.contains("lookup") {
+    } else if all.contains("dns error") {
         "its name cannot be resolved; is it spelled right, does DNS work?"
     } else {
         "is the registry up, and is a proxy needed (HTTPS_PROXY)?"
     };
-    let detail = escape(chain.last().map_or(&text, |last| last));
-    anyhow::Error::new(error).context(format!("cannot reach {host}: {detail}: {cure}"))
+    let detail = chain.last().cloned().unwrap_or_else(|| error.to_string());
+    Unreachable(format!("cannot reach {host}: {}: {cure}", escape(&detail))).into()
 }
 
 #[cfg(test)]

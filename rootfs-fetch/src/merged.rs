@@ -16,8 +16,8 @@ use crate::platform::Platform;
 use crate::pull::{PullOptions, check_platform};
 use crate::registries_conf::RegistriesConf;
 use crate::registry::Registry;
-use crate::root::{Root, remove_tree};
-use crate::sources::{Container, images, merge};
+use crate::root::remove_tree;
+use crate::sources::{Container, MAX_ARCHIVE, images, merge};
 
 /// Where an image is to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,55 +82,11 @@ fn unpack(
     dir: &Path,
     options: &PullOptions,
 ) -> Result<Option<ImageConfiguration>> {
-    let platform = options.platform.clone().unwrap_or_else(Platform::host);
     match source {
-        ImageSource::Registry(name) => {
-            let registry = Registry::new(name, &RegistriesConf::system()?, options.patience)?;
-            options.progress.line(&format!(
-                "{}: Pulling from {}",
-                name.reference(),
-                name.repository
-            ));
-            let resolved = registry.resolve(&platform)?;
-            check_platform(&resolved.described, &platform, name)?;
-            merge(
-                &resolved.described,
-                &Direct(&registry),
-                dir,
-                options.limits,
-                options.progress,
-            )
-            .with_context(|| format!("cannot pull {name}"))?;
-            options
-                .progress
-                .line(&format!("Digest: {}", resolved.digest));
-            Ok(Some(resolved.described.config))
-        }
-        ImageSource::Archive(path) => {
-            let spool = dir
-                .parent()
-                .filter(|p| !p.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
-            let bag = Container::open(
-                path,
-                spool,
-                options.limits.unpacked_bytes.unwrap_or(64 << 30),
-            )?;
-            let context = || format!("cannot unpack {}", path.display());
-            let found = images(&bag, &platform).with_context(context)?;
-            let [image] = &found[..] else {
-                bail!("{} holds {} images; keep one", path.display(), found.len());
-            };
-            merge(
-                &image.described,
-                &bag,
-                dir,
-                options.limits,
-                options.progress,
-            )
-            .with_context(context)?;
-            Ok(Some(image.described.config.clone()))
-        }
+        ImageSource::Registry(name) => from_registry(name, dir, options).map(Some),
+        ImageSource::Archive(path) => from_archive(path, dir, options)
+            .with_context(|| format!("cannot unpack {}", path.display()))
+            .map(Some),
         ImageSource::Tarball(path) => {
             let file = fs_err::File::open(path)?;
             let size = file.metadata()?.len();
@@ -138,10 +94,55 @@ fn unpack(
             for warning in unpacked.settle(&[])? {
                 options.progress.warning(&warning);
             }
-            // Opened once more so that an error of the file system shows up here and not later.
-            Root::open(dir).map(|_| None)
+            Ok(None)
         }
     }
+}
+
+fn from_registry(
+    name: &ImageName,
+    dir: &Path,
+    options: &PullOptions,
+) -> Result<ImageConfiguration> {
+    let progress = options.progress;
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let registry = Registry::new(name, &RegistriesConf::system()?, options.patience)?;
+    progress.line(&format!(
+        "{}: Pulling from {}",
+        name.reference(),
+        name.repository
+    ));
+    let resolved = registry.resolve(&platform)?;
+    check_platform(&resolved.described, &platform, name)?;
+    merge(
+        &resolved.described,
+        &Direct(&registry),
+        dir,
+        options.limits,
+        progress,
+    )
+    .with_context(|| format!("cannot pull {name}"))?;
+    progress.line(&format!("Digest: {}", resolved.digest));
+    Ok(resolved.described.config)
+}
+
+fn from_archive(path: &Path, dir: &Path, options: &PullOptions) -> Result<ImageConfiguration> {
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let beside = dir.parent().filter(|p| !p.as_os_str().is_empty());
+    let limit = options.limits.unpacked_bytes.unwrap_or(MAX_ARCHIVE);
+    let bag = Container::open(path, beside.unwrap_or(Path::new(".")), limit)?;
+    let found = images(&bag, &platform)?;
+    let [image] = &found[..] else {
+        bail!("it holds {} images; keep one", found.len());
+    };
+    merge(
+        &image.described,
+        &bag,
+        dir,
+        options.limits,
+        options.progress,
+    )?;
+    Ok(image.described.config.clone())
 }
 
 /// A registry whose blobs are not kept.

@@ -229,7 +229,7 @@ pub fn names(dir: BorrowedFd) -> nix::Result<Vec<Vec<u8>>> {
 
 /// Deletes `name` in `dir`, with everything in it if it is a directory. Absence is no error.
 ///
-/// However deep the tree is, only [`MAX_DEPTH`] directories are open at once: what lies deeper is moved up first.
+/// However deep the tree is, only a hundred directories are open at once: what lies deeper is moved up first.
 pub fn remove(dir: BorrowedFd, name: &[u8]) -> nix::Result<()> {
     let os_name = OsStr::from_bytes(name);
     match unlinkat(dir, os_name, UnlinkatFlags::NoRemoveDir) {

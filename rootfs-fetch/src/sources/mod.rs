@@ -23,7 +23,7 @@ pub(crate) use self::archive::images;
 pub(crate) use self::container::Container;
 
 /// The most bytes a compressed archive may have once it is plain, unless the caller sets a limit: 64 GiB.
-const MAX_ARCHIVE: u64 = 64 << 30;
+pub(crate) const MAX_ARCHIVE: u64 = 64 << 30;
 
 /// How to import a bare root file system.
 #[derive(Default)]
