@@ -82,7 +82,12 @@ pub struct Verified<R> {
 impl<R: Read> Verified<R> {
     /// Reads `inner`, which must yield exactly `size` bytes with this `digest`.
     pub fn new(inner: R, digest: Digest, size: u64) -> Self {
-        Verified { inner, expected: Some((digest, size)), hasher: Hasher::default(), seen: 0 }
+        Verified {
+            inner,
+            expected: Some((digest, size)),
+            hasher: Hasher::default(),
+            seen: 0,
+        }
     }
 }
 
@@ -91,18 +96,26 @@ impl<R: Read> Read for Verified<R> {
         let n = self.inner.read(buf)?;
         self.hasher.update(&buf[..n]);
         self.seen += n as u64;
-        let Some((digest, size)) = &self.expected else { return Ok(n) };
+        let Some((digest, size)) = &self.expected else {
+            return Ok(n);
+        };
         if self.seen > *size {
-            return Err(io::Error::other(format!("{digest} is longer than the {size} bytes declared")));
+            return Err(io::Error::other(format!(
+                "{digest} is longer than the {size} bytes declared"
+            )));
         }
         if n == 0 && !buf.is_empty() {
             if self.seen < *size {
                 let seen = self.seen;
-                return Err(io::Error::other(format!("{digest} has {seen} bytes, {size} were declared")));
+                return Err(io::Error::other(format!(
+                    "{digest} has {seen} bytes, {size} were declared"
+                )));
             }
             let found = std::mem::take(&mut self.hasher).finish();
             if found != *digest {
-                return Err(io::Error::other(format!("digest mismatch: expected {digest}, got {found}")));
+                return Err(io::Error::other(format!(
+                    "digest mismatch: expected {digest}, got {found}"
+                )));
             }
             self.expected = None;
         }
@@ -122,7 +135,9 @@ impl FromStr for Digest {
             bail!("unsupported digest algorithm in \"{shown}\": only sha256 is known here");
         }
         if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            bail!("invalid digest \"{shown}\": sha256 must be followed by 64 lower-case hex digits");
+            bail!(
+                "invalid digest \"{shown}\": sha256 must be followed by 64 lower-case hex digits"
+            );
         }
         Ok(Digest(hex.to_owned()))
     }
@@ -162,8 +177,17 @@ mod tests {
         let good = format!("sha256:{}", "0f".repeat(32));
         assert_eq!(good.parse::<Digest>().unwrap().to_string(), good);
         for bad in [
-            "", "sha256", "sha256:", "sha256:0f", "md5:0f", "sha512:00", "sha256:../../../etc/passwd",
-            &format!("sha256:{}", "0F".repeat(32)), &format!("{good}0"), &format!("{good}\n"), &format!(" {good}"),
+            "",
+            "sha256",
+            "sha256:",
+            "sha256:0f",
+            "md5:0f",
+            "sha512:00",
+            "sha256:../../../etc/passwd",
+            &format!("sha256:{}", "0F".repeat(32)),
+            &format!("{good}0"),
+            &format!("{good}\n"),
+            &format!(" {good}"),
         ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad:?}");
         }
@@ -174,16 +198,39 @@ mod tests {
         let empty = Digest::of(b"");
         assert_eq!(empty.short(), "e3b0c44298fc");
         assert_eq!(chain_id(None, &empty), empty);
-        assert_eq!(chain_id(Some(&empty), &empty), Digest::of(format!("{empty} {empty}").as_bytes()));
+        assert_eq!(
+            chain_id(Some(&empty), &empty),
+            Digest::of(format!("{empty} {empty}").as_bytes())
+        );
     }
 
     #[test]
     fn a_wrong_byte_or_length_is_an_error_at_the_end() {
         let digest = Digest::of(b"hello");
-        let read = |bytes: &[u8], size| io::copy(&mut Verified::new(bytes, digest.clone(), size), &mut io::sink());
+        let read = |bytes: &[u8], size| {
+            io::copy(
+                &mut Verified::new(bytes, digest.clone(), size),
+                &mut io::sink(),
+            )
+        };
         assert_eq!(read(b"hello", 5).unwrap(), 5);
-        assert!(read(b"hellO", 5).unwrap_err().to_string().contains("digest mismatch"));
-        assert!(read(b"hell", 5).unwrap_err().to_string().contains("4 bytes"));
-        assert!(read(b"hello!", 5).unwrap_err().to_string().contains("longer"));
+        assert!(
+            read(b"hellO", 5)
+                .unwrap_err()
+                .to_string()
+                .contains("digest mismatch")
+        );
+        assert!(
+            read(b"hell", 5)
+                .unwrap_err()
+                .to_string()
+                .contains("4 bytes")
+        );
+        assert!(
+            read(b"hello!", 5)
+                .unwrap_err()
+                .to_string()
+                .contains("longer")
+        );
     }
 }

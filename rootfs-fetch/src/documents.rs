@@ -26,9 +26,9 @@ pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
 #[derive(Debug)]
 pub enum Document {
     /// One manifest for each platform.
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
     /// One image.
-    Manifest(ImageManifest),
+    Manifest(Box<ImageManifest>),
 }
 
 /// Where the bytes of one layer are to be found, and what they must be.
@@ -67,7 +67,9 @@ pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Document> {
     let value: Value = serde_json::from_slice(bytes).context("the manifest is not valid JSON")?;
     let has = |key| value.get(key).is_some_and(|v| !v.is_null());
     if has("fsLayers") || value.get("schemaVersion") == Some(&Value::from(1)) {
-        bail!("the image has the manifest of schema 1, which ended in 2017 and names no digests that could be verified; push it again with a current tool");
+        bail!(
+            "the image has the manifest of schema 1, which ended in 2017 and names no digests that could be verified; push it again with a current tool"
+        );
     }
     let index = has("manifests");
     ensure!(
@@ -75,25 +77,52 @@ pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Document> {
         "the manifest is an index and an image at once, which is an attack or a bug of whoever made it (CVE-2021-41190)"
     );
     let own_type = value.get("mediaType").and_then(Value::as_str);
-    let generic = |t: &str| matches!(t, "application/json" | "application/octet-stream" | "text/plain");
-    let content_type = content_type.map(|t| t.split(';').next().unwrap_or(t).trim()).filter(|t| !generic(t));
+    let generic = |t: &str| {
+        matches!(
+            t,
+            "application/json" | "application/octet-stream" | "text/plain"
+        )
+    };
+    let content_type = content_type
+        .map(|t| t.split(';').next().unwrap_or(t).trim())
+        .filter(|t| !generic(t));
     if let (Some(said), Some(own)) = (content_type, own_type)
         && said != own
     {
-        bail!("the manifest is sent as \"{}\" but calls itself \"{}\"", escape(said), escape(own));
+        bail!(
+            "the manifest is sent as \"{}\" but calls itself \"{}\"",
+            escape(said),
+            escape(own)
+        );
     }
     match content_type.or(own_type).map(MediaType::from) {
-        Some(MediaType::ImageIndex) => ensure!(index, "the manifest is called an index but lists no manifests"),
-        Some(MediaType::ImageManifest) => ensure!(!index, "the manifest is called an image but is an index"),
-        Some(MediaType::Other(t)) if t == DOCKER_LIST => ensure!(index, "the manifest list lists no manifests"),
-        Some(MediaType::Other(t)) if t == DOCKER_MANIFEST => ensure!(!index, "the manifest is called an image but is an index"),
-        Some(other) => bail!("unsupported manifest media type \"{}\"", escape(&other.to_string())),
+        Some(MediaType::ImageIndex) => ensure!(
+            index,
+            "the manifest is called an index but lists no manifests"
+        ),
+        Some(MediaType::ImageManifest) => {
+            ensure!(!index, "the manifest is called an image but is an index")
+        }
+        Some(MediaType::Other(t)) if t == DOCKER_LIST => {
+            ensure!(index, "the manifest list lists no manifests")
+        }
+        Some(MediaType::Other(t)) if t == DOCKER_MANIFEST => {
+            ensure!(!index, "the manifest is called an image but is an index")
+        }
+        Some(other) => bail!(
+            "unsupported manifest media type \"{}\"",
+            escape(other.as_ref())
+        ),
         None => {}
     }
     if index {
-        Ok(Document::Index(serde_json::from_value(value).context("cannot read the image index")?))
+        Ok(Document::Index(
+            serde_json::from_value(value).context("cannot read the image index")?,
+        ))
     } else {
-        Ok(Document::Manifest(serde_json::from_value(value).context("cannot read the image manifest")?))
+        Ok(Document::Manifest(
+            serde_json::from_value(value).context("cannot read the image manifest")?,
+        ))
     }
 }
 
@@ -110,12 +139,17 @@ pub fn describe(manifest: &ImageManifest, config_bytes: Vec<u8>) -> Result<Descr
     );
     let blobs = layers.iter().map(layer_blob).collect::<Result<Vec<_>>>()?;
     let layers = stack(diff_ids, blobs)?;
-    Ok(Described { config_bytes, config, layers })
+    Ok(Described {
+        config_bytes,
+        config,
+        layers,
+    })
 }
 
 /// Reads an image configuration.
 pub fn parse_config(bytes: &[u8]) -> Result<ImageConfiguration> {
-    let config: ImageConfiguration = serde_json::from_slice(bytes).context("cannot read the image configuration")?;
+    let config: ImageConfiguration =
+        serde_json::from_slice(bytes).context("cannot read the image configuration")?;
     ensure!(
         config.rootfs().diff_ids().len() <= MAX_LAYERS,
         "the image has {} layers; the kernel's overlay stacks at most {MAX_LAYERS}, so flatten it first",
@@ -125,12 +159,22 @@ pub fn parse_config(bytes: &[u8]) -> Result<ImageConfiguration> {
 }
 
 /// Gives each blob its diff_id and ChainID.
-pub fn stack(diff_ids: &[String], blobs: Vec<(Option<(Digest, u64)>, String)>) -> Result<Vec<LayerBlob>> {
+pub fn stack(
+    diff_ids: &[String],
+    blobs: Vec<(Option<(Digest, u64)>, String)>,
+) -> Result<Vec<LayerBlob>> {
     let mut layers: Vec<LayerBlob> = Vec::new();
     for (diff_id, (blob, entry)) in diff_ids.iter().zip(blobs) {
-        let diff_id: Digest = diff_id.parse().context("cannot read the diff_ids of the image configuration")?;
+        let diff_id: Digest = diff_id
+            .parse()
+            .context("cannot read the diff_ids of the image configuration")?;
         let chain_id = chain_id(layers.last().map(|l| &l.chain_id), &diff_id);
-        layers.push(LayerBlob { diff_id, chain_id, blob, entry });
+        layers.push(LayerBlob {
+            diff_id,
+            chain_id,
+            blob,
+            entry,
+        });
     }
     Ok(layers)
 }
@@ -144,9 +188,13 @@ pub fn digest_of(descriptor: &Descriptor) -> Result<Digest> {
 pub fn check_config_type(manifest: &ImageManifest) -> Result<()> {
     let kind = manifest.config().media_type().to_string();
     match kind.as_str() {
-        "application/vnd.oci.image.config.v1+json" | "application/vnd.docker.container.image.v1+json" => Ok(()),
+        "application/vnd.oci.image.config.v1+json"
+        | "application/vnd.docker.container.image.v1+json" => Ok(()),
         "application/octet-stream" | "application/json" => Ok(()),
-        other => bail!("this is no container image but an artifact of type \"{}\"", escape(other)),
+        other => bail!(
+            "this is no container image but an artifact of type \"{}\"",
+            escape(other)
+        ),
     }
 }
 
@@ -159,8 +207,15 @@ fn layer_blob(descriptor: &Descriptor) -> Result<(Option<(Digest, u64)>, String)
     let tar = kind.starts_with("application/vnd.oci.image.layer.")
         || kind.starts_with("application/vnd.docker.image.rootfs.")
         || kind == "application/octet-stream";
-    ensure!(tar, "unsupported layer media type \"{}\": only tar archives are known here", escape(&kind));
-    Ok((Some((digest_of(descriptor)?, descriptor.size())), String::new()))
+    ensure!(
+        tar,
+        "unsupported layer media type \"{}\": only tar archives are known here",
+        escape(&kind)
+    );
+    Ok((
+        Some((digest_of(descriptor)?, descriptor.size())),
+        String::new(),
+    ))
 }
 
 #[cfg(test)]
@@ -178,15 +233,33 @@ mod tests {
     #[test]
     fn documents_are_what_they_are_called() {
         let index = r#"{"schemaVersion":2,"manifests":[]}"#;
-        assert!(matches!(parse(index.as_bytes(), Some(INDEX)), Ok(Document::Index(_))));
-        assert!(matches!(parse(index.as_bytes(), None), Ok(Document::Index(_))));
+        assert!(matches!(
+            parse(index.as_bytes(), Some(INDEX)),
+            Ok(Document::Index(_))
+        ));
+        assert!(matches!(
+            parse(index.as_bytes(), None),
+            Ok(Document::Index(_))
+        ));
         refused(index, Some(MANIFEST), "is an index");
         refused(index, Some("text/html"), "unsupported manifest media type");
-        refused(r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#, None, "at once");
+        refused(
+            r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#,
+            None,
+            "at once",
+        );
         refused(r#"{"schemaVersion":1,"fsLayers":[]}"#, None, "schema 1");
-        refused(r#"{"schemaVersion":2,"mediaType":"x/y","manifests":[]}"#, Some(INDEX), "calls itself");
+        refused(
+            r#"{"schemaVersion":2,"mediaType":"x/y","manifests":[]}"#,
+            Some(INDEX),
+            "calls itself",
+        );
         refused(r#"{"schemaVersion":2,"layers":"#, None, "not valid JSON");
-        refused(r#"{"schemaVersion":2}"#, None, "cannot read the image manifest");
+        refused(
+            r#"{"schemaVersion":2}"#,
+            None,
+            "cannot read the image manifest",
+        );
         refused("null", None, "cannot read the image manifest");
     }
 

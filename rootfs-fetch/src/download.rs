@@ -36,22 +36,43 @@ const FORGIVEN_AFTER: u64 = 64 << 10;
 impl<'a> Download<'a> {
     /// A blob that is not kept on disk.
     pub fn new(registry: &'a Registry, digest: Digest, size: u64) -> Download<'a> {
-        Download { registry, digest, size, position: 0, partial: None, body: None, failures: 0, since_failure: 0 }
+        Download {
+            registry,
+            digest,
+            size,
+            position: 0,
+            partial: None,
+            body: None,
+            failures: 0,
+            since_failure: 0,
+        }
     }
 
     /// A blob that goes on from the partial file at `path`, which is made if it is not there.
-    pub fn resume(registry: &'a Registry, digest: Digest, size: u64, path: &Path) -> Result<Download<'a>> {
-        let file = fs_err::OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    pub fn resume(
+        registry: &'a Registry,
+        digest: Digest,
+        size: u64,
+        path: &Path,
+    ) -> Result<Download<'a>> {
+        let file = fs_err::OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)?;
         let mut have = file.metadata()?.len();
         if have > size {
             file.set_len(0)?;
             have = 0;
         }
         let (file, _) = file.into_parts();
-        Ok(Download { partial: Some((file, have)), ..Download::new(registry, digest, size) })
+        Ok(Download {
+            partial: Some((file, have)),
+            ..Download::new(registry, digest, size)
+        })
     }
 
-    fn from_network(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    fn read_network(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             let Some(body) = &mut self.body else {
                 let body = self.registry.blob(&self.digest, self.position);
@@ -76,7 +97,10 @@ impl<'a> Download<'a> {
             let patience = self.registry.patience();
             if self.failures >= patience.attempts {
                 let (at, size) = (self.position, self.size);
-                let text = format!("the transfer of {} broke at byte {at} of {size}: {failure}", self.digest);
+                let text = format!(
+                    "the transfer of {} broke at byte {at} of {size}: {failure}",
+                    self.digest
+                );
                 return Err(io::Error::other(text));
             }
             sleep(patience.pause * (1 << self.failures.min(5)));
@@ -91,7 +115,9 @@ impl Read for Download<'_> {
             // The file is opened for appending, so reading from its start does not disturb writing at its end.
             let n = file.read(&mut buf[..want])?;
             if n == 0 {
-                return Err(io::Error::other("the partial download shrank while it was read"));
+                return Err(io::Error::other(
+                    "the partial download shrank while it was read",
+                ));
             }
             *left -= n as u64;
             self.position += n as u64;
@@ -100,7 +126,7 @@ impl Read for Download<'_> {
         if self.position == self.size && self.body.is_none() {
             return Ok(0);
         }
-        let n = self.from_network(buf)?;
+        let n = self.read_network(buf)?;
         if let Some((file, _)) = &mut self.partial {
             file.write_all(&buf[..n])?;
         }
@@ -118,7 +144,9 @@ impl Partials {
     /// In this directory, which is made if it is not there.
     pub fn new(directory: &Path) -> Result<Partials> {
         fs_err::create_dir_all(directory)?;
-        Ok(Partials { directory: directory.to_owned() })
+        Ok(Partials {
+            directory: directory.to_owned(),
+        })
     }
 
     /// The file for a blob.
@@ -144,14 +172,19 @@ impl Partials {
     }
 
     fn check(&self, digest: &Digest, size: u64) -> Result<()> {
-        let Ok(mut file) = fs_err::File::open(self.path(digest)) else { return Ok(()) };
+        let Ok(mut file) = fs_err::File::open(self.path(digest)) else {
+            return Ok(());
+        };
         if file.metadata()?.len() < size {
             return Ok(());
         }
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; 128 << 10];
         loop {
-            match file.read(&mut buffer).context("cannot read a partial download")? {
+            match file
+                .read(&mut buffer)
+                .context("cannot read a partial download")?
+            {
                 0 => break,
                 n => hasher.update(&buffer[..n]),
             }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::blocking::{Client, Response};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION, RANGE, RETRY_AFTER,
+};
 use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 
@@ -72,7 +74,14 @@ pub struct Request {
 impl Request {
     /// A plain GET.
     pub fn get(url: Url, trust: Trust) -> Request {
-        Request { url, trust, accept: None, authorization: None, from: 0, form: None }
+        Request {
+            url,
+            trust,
+            accept: None,
+            authorization: None,
+            from: 0,
+            form: None,
+        }
     }
 }
 
@@ -97,7 +106,10 @@ const MIN_PROGRESS: u64 = 1024;
 impl Http {
     /// With this patience.
     pub fn new(patience: Patience) -> Http {
-        Http { patience, ..Http::default() }
+        Http {
+            patience,
+            ..Http::default()
+        }
     }
 
     /// Sends a request until there is an answer that a retry would not change. Any status but 429 and 5xx is an answer.
@@ -107,19 +119,28 @@ impl Http {
         for attempt in 1.. {
             let outcome = self.follow(request);
             let (why, wait) = match &outcome {
-                Ok(answer) if retry_may_help(answer.status()) => {
-                    (format!("{} says {}", host(&request.url), answer.status()), retry_after(answer.headers()))
-                }
+                Ok(answer) if retry_may_help(answer.status()) => (
+                    format!("{} says {}", host(&request.url), answer.status()),
+                    retry_after(answer.headers()),
+                ),
                 Ok(_) => return outcome,
                 Err(error) if hopeless(error) => return outcome,
                 Err(error) => (format!("{error:#}"), None),
             };
             let wait = wait.unwrap_or(pause);
-            if start.elapsed() + wait > self.patience.total && attempt < self.patience.attempts && wait > pause {
-                bail!("{why} and wants us to wait {} s: a rate limit; log in or try again later", wait.as_secs());
+            if start.elapsed() + wait > self.patience.total
+                && attempt < self.patience.attempts
+                && wait > pause
+            {
+                bail!(
+                    "{why} and wants us to wait {} s: a rate limit; log in or try again later",
+                    wait.as_secs()
+                );
             }
             if attempt >= self.patience.attempts || start.elapsed() + wait > self.patience.total {
-                return Err(outcome.err().unwrap_or_else(|| anyhow::anyhow!("{why} (tried {attempt} times)")));
+                return Err(outcome
+                    .err()
+                    .unwrap_or_else(|| anyhow::anyhow!("{why} (tried {attempt} times)")));
             }
             std::thread::sleep(wait);
             pause *= 2;
@@ -138,7 +159,9 @@ impl Http {
             }
             let next = answer.headers().get(LOCATION).and_then(|l| l.to_str().ok());
             let next = next.with_context(|| format!("{} redirects to nowhere", host(&url)))?;
-            let mut next = url.join(next).with_context(|| format!("{} redirects to nonsense", host(&url)))?;
+            let mut next = url
+                .join(next)
+                .with_context(|| format!("{} redirects to nonsense", host(&url)))?;
             check_redirect(&url, &next, request.trust)?;
             // Credentials in a URL would become an Authorization header.
             let _ = next.set_username("");
@@ -157,13 +180,17 @@ impl Http {
         let client = self.client(&url, request.trust)?;
         let mut builder = match &request.form {
             None => client.get(url),
-            Some(form) => client.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.clone()),
+            Some(form) => client
+                .post(url)
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form.clone()),
         };
         if let Some(accept) = request.accept {
             builder = builder.header(ACCEPT, accept);
         }
         if let Some(value) = authorization {
-            let mut value = reqwest::header::HeaderValue::from_str(value).context("the credentials hold a control character")?;
+            let mut value = reqwest::header::HeaderValue::from_str(value)
+                .context("the credentials hold a control character")?;
             value.set_sensitive(true);
             builder = builder.header(AUTHORIZATION, value);
         }
@@ -195,7 +222,9 @@ impl Http {
             // Plain http needs no certificates, and works where there are none.
             ("http", _) => builder.tls_certs_only([]),
             (_, Trust::Verified) => builder,
-            (_, Trust::Unverified) => builder.tls_certs_only([]).tls_danger_accept_invalid_certs(true),
+            (_, Trust::Unverified) => builder
+                .tls_certs_only([])
+                .tls_danger_accept_invalid_certs(true),
         };
         let client = builder
             .build()
@@ -205,7 +234,12 @@ impl Http {
 
     /// The body of an answer, as a reader that fails when it stalls.
     pub fn body(&self, answer: Response) -> Body {
-        Body { answer, stall: self.patience.stall, window: Instant::now(), in_window: 0 }
+        Body {
+            answer,
+            stall: self.patience.stall,
+            window: Instant::now(),
+            in_window: 0,
+        }
     }
 
     /// A whole document of at most `max` bytes.
@@ -218,8 +252,13 @@ impl Http {
         }
         let mut bytes = Vec::new();
         let body = self.body(answer);
-        body.take(max + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read the answer of {name}"))?;
-        ensure!(bytes.len() as u64 <= max, "{name} sends a document of more than {max} bytes");
+        body.take(max + 1)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("cannot read the answer of {name}"))?;
+        ensure!(
+            bytes.len() as u64 <= max,
+            "{name} sends a document of more than {max} bytes"
+        );
         Ok(bytes)
     }
 }
@@ -238,7 +277,10 @@ impl Read for Body {
         self.in_window += n as u64;
         if n > 0 && self.window.elapsed() >= self.stall {
             if self.in_window < MIN_PROGRESS {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the transfer has stalled"));
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the transfer has stalled",
+                ));
             }
             (self.window, self.in_window) = (Instant::now(), 0);
         }
@@ -256,12 +298,22 @@ pub fn host(url: &Url) -> String {
 }
 
 fn retry_may_help(status: StatusCode) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT || status.is_server_error()
+    status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT
+        || status.is_server_error()
 }
+
+/// A connection that failed, in one line: host, cause and cure. Trying again may help, unlike with other errors.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unreachable(String);
 
 /// A certificate does not get better by asking again, nor does a bad redirect.
 fn hopeless(error: &anyhow::Error) -> bool {
-    !error.chain().any(|e| e.is::<reqwest::Error>()) || format!("{error:#}").contains("certificate")
+    match error.downcast_ref::<Unreachable>() {
+        Some(Unreachable(text)) => text.contains("certificate") || text.contains("plain http"),
+        None => true,
+    }
 }
 
 fn check_redirect(from: &Url, to: &Url, trust: Trust) -> Result<()> {
@@ -269,7 +321,11 @@ fn check_redirect(from: &Url, to: &Url, trust: Trust) -> Result<()> {
         (_, "https") | ("http", "http") => Ok(()),
         ("https", "http") if trust == Trust::Unverified => Ok(()),
         ("https", "http") => bail!("{} redirects from https to plain http", host(from)),
-        (_, other) => bail!("{} redirects to \"{}:\", which is neither http nor https", host(from), escape(other)),
+        (_, other) => bail!(
+            "{} redirects to \"{}:\", which is neither http nor https",
+            host(from),
+            escape(other)
+        ),
     }
 }
 
@@ -283,24 +339,25 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::try_from(wait).unwrap_or_default())
 }
 
-/// Names host, cause and cure.
 fn explain(error: reqwest::Error, host: &str) -> anyhow::Error {
-    let text = format!("{:#}", anyhow::anyhow!(error.to_string()));
-    let chain: Vec<String> = std::iter::successors(std::error::Error::source(&error), |e| e.source()).map(|e| e.to_string()).collect();
+    let source = std::error::Error::source(&error);
+    let chain: Vec<String> = std::iter::successors(source, |e| e.source())
+        .map(|e| e.to_string())
+        .collect();
     let all = chain.join(": ");
     let cure = if error.is_timeout() {
         "no answer in time; is the registry up, and is a proxy needed (HTTPS_PROXY)?"
     } else if all.contains("certificate") {
         "its certificate is not trusted; add its CA to the system's, or name the registry as insecure in registries.conf"
-    } else if all.contains("InvalidContentType") || all.contains("corrupt message") {
+    } else if all.contains("InvalidContentType") {
         "it speaks plain http; if that is right, name the registry as insecure in registries.conf"
-    } else if all.contains("dns error") || all.contains("lookup") {
+    } else if all.contains("dns error") {
         "its name cannot be resolved; is it spelled right, does DNS work?"
     } else {
         "is the registry up, and is a proxy needed (HTTPS_PROXY)?"
     };
-    let detail = escape(chain.last().map_or(&text, |last| last));
-    anyhow::Error::new(error).context(format!("cannot reach {host}: {detail}: {cure}"))
+    let detail = chain.last().cloned().unwrap_or_else(|| error.to_string());
+    Unreachable(format!("cannot reach {host}: {}: {cure}", escape(&detail))).into()
 }
 
 #[cfg(test)]
@@ -314,7 +371,11 @@ mod tests {
         assert!(check("https://a/", "https://b/", Trust::Verified));
         assert!(check("http://a/", "https://b/", Trust::Verified));
         assert!(!check("https://a/", "http://a/", Trust::Verified));
-        assert!(!check("https://a/", "file:///etc/passwd", Trust::Unverified));
+        assert!(!check(
+            "https://a/",
+            "file:///etc/passwd",
+            Trust::Unverified
+        ));
         assert!(!check("http://a/", "ftp://a/", Trust::Unverified));
     }
 
@@ -322,7 +383,10 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let headers = |v: &str| HeaderMap::from_iter([(RETRY_AFTER, v.parse().unwrap())]);
         assert_eq!(retry_after(&headers("7")), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after(&headers("Wed, 21 Oct 2015 07:28:00 GMT")), Some(Duration::ZERO));
+        assert_eq!(
+            retry_after(&headers("Wed, 21 Oct 2015 07:28:00 GMT")),
+            Some(Duration::ZERO)
+        );
         assert_eq!(retry_after(&headers("soon")), None);
     }
 }

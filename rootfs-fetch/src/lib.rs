@@ -12,11 +12,14 @@
 //! unpacked into; memory does not grow with an image's size; when a call returns, its threads are gone.
 
 pub mod auth;
+pub mod credentials;
 pub mod digest;
 pub mod documents;
 pub mod download;
+pub mod endpoint;
 pub mod error;
 pub mod http;
+mod install;
 pub mod layer;
 pub mod merged;
 pub mod name;

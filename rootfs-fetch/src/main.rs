@@ -10,7 +10,10 @@ use rootfs_fetch::{ImageSource, Limits, Platform, Progress, PullOptions, unpack_
 
 /// Fetch a container image and unpack it into a directory.
 #[derive(Parser)]
-#[command(version, after_help = "As another user than root, owners are not kept and devices are left out.")]
+#[command(
+    version,
+    after_help = "As another user than root, owners are not kept and devices are left out."
+)]
 struct Args {
     /// A name as in `docker pull`, or oci:PATH, oci-archive:PATH, docker-archive:PATH, tar:PATH
     image: String,
@@ -49,7 +52,9 @@ fn run(args: &Args) -> Result<()> {
     };
     let options = PullOptions {
         platform: args.platform.clone(),
-        limits: Limits { unpacked_bytes: args.max_unpacked },
+        limits: Limits {
+            unpacked_bytes: args.max_unpacked,
+        },
         ..PullOptions::new(&progress)
     };
     let source: ImageSource = args.image.parse()?;

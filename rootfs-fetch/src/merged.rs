@@ -6,17 +6,18 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::image::ImageConfiguration;
 
+use crate::digest::Verified;
 use crate::documents::LayerBlob;
 use crate::download::Download;
-use crate::digest::Verified;
+use crate::install::Source;
 use crate::layer::{self, Layout};
 use crate::name::ImageName;
 use crate::platform::Platform;
-use crate::pull::{PullOptions, Source, check_platform};
+use crate::pull::{PullOptions, check_platform};
 use crate::registries_conf::RegistriesConf;
 use crate::registry::Registry;
-use crate::root::{remove_tree, Root};
-use crate::sources::{Container, images, merge};
+use crate::root::remove_tree;
+use crate::sources::{Container, MAX_ARCHIVE, images, merge};
 
 /// Where an image is to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,44 +53,40 @@ impl FromStr for ImageSource {
 ///
 /// # Errors
 /// Whatever goes wrong; then `dir` is as before. While it works, `dir` holds what is not verified yet.
-pub fn unpack_merged(source: &ImageSource, dir: &Path, options: &PullOptions) -> Result<Option<ImageConfiguration>> {
+pub fn unpack_merged(
+    source: &ImageSource,
+    dir: &Path,
+    options: &PullOptions,
+) -> Result<Option<ImageConfiguration>> {
     let existed = dir.exists();
     fs_err::create_dir_all(dir)?;
-    ensure!(fs_err::read_dir(dir)?.next().is_none(), "{} is not empty", dir.display());
+    ensure!(
+        fs_err::read_dir(dir)?.next().is_none(),
+        "{} is not empty",
+        dir.display()
+    );
     let done = unpack(source, dir, options);
     if done.is_err() {
         let cleaned = remove_tree(dir);
         if existed {
-            cleaned.and_then(|()| Ok(fs_err::create_dir(dir)?)).context("cannot clean up")?;
+            cleaned
+                .and_then(|()| Ok(fs_err::create_dir(dir)?))
+                .context("cannot clean up")?;
         }
     }
     done
 }
 
-fn unpack(source: &ImageSource, dir: &Path, options: &PullOptions) -> Result<Option<ImageConfiguration>> {
-    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+fn unpack(
+    source: &ImageSource,
+    dir: &Path,
+    options: &PullOptions,
+) -> Result<Option<ImageConfiguration>> {
     match source {
-        ImageSource::Registry(name) => {
-            let registry = Registry::new(name, &RegistriesConf::system()?, options.patience)?;
-            options.progress.line(&format!("{}: Pulling from {}", name.reference(), name.repository));
-            let resolved = registry.resolve(&platform)?;
-            check_platform(&resolved.described, &platform, name)?;
-            merge(&resolved.described, &Direct(&registry), dir, options.limits, options.progress)
-                .with_context(|| format!("cannot pull {name}"))?;
-            options.progress.line(&format!("Digest: {}", resolved.digest));
-            Ok(Some(resolved.described.config))
-        }
-        ImageSource::Archive(path) => {
-            let spool = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let bag = Container::open(path, spool, options.limits.unpacked_bytes.unwrap_or(64 << 30))?;
-            let context = || format!("cannot unpack {}", path.display());
-            let found = images(&bag, &platform).with_context(context)?;
-            let [image] = &found[..] else {
-                bail!("{} holds {} images; keep one", path.display(), found.len());
-            };
-            merge(&image.described, &bag, dir, options.limits, options.progress).with_context(context)?;
-            Ok(Some(image.described.config.clone()))
-        }
+        ImageSource::Registry(name) => from_registry(name, dir, options).map(Some),
+        ImageSource::Archive(path) => from_archive(path, dir, options)
+            .with_context(|| format!("cannot unpack {}", path.display()))
+            .map(Some),
         ImageSource::Tarball(path) => {
             let file = fs_err::File::open(path)?;
             let size = file.metadata()?.len();
@@ -97,10 +94,55 @@ fn unpack(source: &ImageSource, dir: &Path, options: &PullOptions) -> Result<Opt
             for warning in unpacked.settle(&[])? {
                 options.progress.warning(&warning);
             }
-            // Opened once more so that an error of the file system shows up here and not later.
-            Root::open(dir).map(|_| None)
+            Ok(None)
         }
     }
+}
+
+fn from_registry(
+    name: &ImageName,
+    dir: &Path,
+    options: &PullOptions,
+) -> Result<ImageConfiguration> {
+    let progress = options.progress;
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let registry = Registry::new(name, &RegistriesConf::system()?, options.patience)?;
+    progress.line(&format!(
+        "{}: Pulling from {}",
+        name.reference(),
+        name.repository
+    ));
+    let resolved = registry.resolve(&platform)?;
+    check_platform(&resolved.described, &platform, name)?;
+    merge(
+        &resolved.described,
+        &Direct(&registry),
+        dir,
+        options.limits,
+        progress,
+    )
+    .with_context(|| format!("cannot pull {name}"))?;
+    progress.line(&format!("Digest: {}", resolved.digest));
+    Ok(resolved.described.config)
+}
+
+fn from_archive(path: &Path, dir: &Path, options: &PullOptions) -> Result<ImageConfiguration> {
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let beside = dir.parent().filter(|p| !p.as_os_str().is_empty());
+    let limit = options.limits.unpacked_bytes.unwrap_or(MAX_ARCHIVE);
+    let bag = Container::open(path, beside.unwrap_or(Path::new(".")), limit)?;
+    let found = images(&bag, &platform)?;
+    let [image] = &found[..] else {
+        bail!("it holds {} images; keep one", found.len());
+    };
+    merge(
+        &image.described,
+        &bag,
+        dir,
+        options.limits,
+        options.progress,
+    )?;
+    Ok(image.described.config.clone())
 }
 
 /// A registry whose blobs are not kept.
@@ -109,7 +151,11 @@ struct Direct<'a>(&'a Registry);
 impl Source for Direct<'_> {
     fn open<'a>(&'a self, layer: &LayerBlob) -> Result<Box<dyn std::io::Read + Send + 'a>> {
         let (digest, size) = layer.blob.clone().context("the layer has no digest")?;
-        Ok(Box::new(Verified::new(Download::new(self.0, digest.clone(), size), digest, size)))
+        Ok(Box::new(Verified::new(
+            Download::new(self.0, digest.clone(), size),
+            digest,
+            size,
+        )))
     }
 
     fn failed(&self, _layer: &LayerBlob) -> bool {

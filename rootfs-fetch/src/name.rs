@@ -37,7 +37,10 @@ impl ImageName {
 
     /// The short form without tag and digest: `alpine`.
     pub fn familiar_repository(&self) -> String {
-        match (self.registry.as_str(), self.repository.strip_prefix("library/")) {
+        match (
+            self.registry.as_str(),
+            self.repository.strip_prefix("library/"),
+        ) {
             (DEFAULT_REGISTRY, Some(rest)) if !rest.contains('/') => rest.to_owned(),
             (DEFAULT_REGISTRY, _) => self.repository.clone(),
             (registry, _) => format!("{registry}/{}", self.repository),
@@ -60,12 +63,24 @@ impl ImageName {
 
     /// The same repository, pinned to `digest` without a tag.
     pub fn with_digest(&self, digest: Digest) -> ImageName {
-        ImageName { tag: None, digest: Some(digest), ..self.clone() }
+        ImageName {
+            tag: None,
+            digest: Some(digest),
+            ..self.clone()
+        }
     }
 
     fn suffix(&self) -> String {
-        let tag = self.tag.as_ref().map(|t| format!(":{t}")).unwrap_or_default();
-        let digest = self.digest.as_ref().map(|d| format!("@{d}")).unwrap_or_default();
+        let tag = self
+            .tag
+            .as_ref()
+            .map(|t| format!(":{t}"))
+            .unwrap_or_default();
+        let digest = self
+            .digest
+            .as_ref()
+            .map(|d| format!("@{d}"))
+            .unwrap_or_default();
         tag + &digest
     }
 }
@@ -77,7 +92,10 @@ impl FromStr for ImageName {
         let shown = escape(text);
         let invalid = |why: &str| anyhow::anyhow!("invalid reference format: \"{shown}\": {why}");
         let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (rest, Some(digest.parse().map_err(|e| invalid(&format!("{e}")))?)),
+            Some((rest, digest)) => (
+                rest,
+                Some(digest.parse().map_err(|e| invalid(&format!("{e}")))?),
+            ),
             None => (text, None),
         };
         // A colon after the last slash starts the tag; one before it belongs to a registry's port.
@@ -99,14 +117,25 @@ impl FromStr for ImageName {
         if let Some(tag) = tag {
             check_tag(tag).map_err(|e| invalid(&format!("{e}")))?;
         }
-        if digest.is_none() && tag.is_none() && name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(invalid("a name cannot be 64 hex digits, that is an image id"));
+        if digest.is_none()
+            && tag.is_none()
+            && name.len() == 64
+            && name.bytes().all(|b| b.is_ascii_hexdigit())
+        {
+            return Err(invalid(
+                "a name cannot be 64 hex digits, that is an image id",
+            ));
         }
         let tag = match (tag, &digest) {
             (None, None) => Some("latest".to_owned()),
             (tag, _) => tag.map(str::to_owned),
         };
-        Ok(ImageName { registry, repository, tag, digest })
+        Ok(ImageName {
+            registry,
+            repository,
+            tag,
+            digest,
+        })
     }
 }
 
@@ -118,7 +147,9 @@ impl fmt::Display for ImageName {
 
 fn is_registry(first: &str) -> bool {
     // An upper-case letter is not allowed in a repository, so it can only be a host; Docker reads it so, too.
-    first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase())
+    first.contains(['.', ':'])
+        || first == "localhost"
+        || first.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 fn normal_registry(host: &str) -> String {
@@ -131,27 +162,43 @@ fn normal_registry(host: &str) -> String {
 fn check_registry(registry: &str) -> Result<()> {
     let (host, port) = match registry.strip_prefix('[').and_then(|r| r.split_once(']')) {
         Some((address, port)) => {
-            ensure!(address.parse::<std::net::Ipv6Addr>().is_ok(), "the registry is not an IPv6 address");
+            ensure!(
+                address.parse::<std::net::Ipv6Addr>().is_ok(),
+                "the registry is not an IPv6 address"
+            );
             ("v6", port.strip_prefix(':'))
         }
-        None => registry.split_once(':').map_or((registry, None), |(host, port)| (host, Some(port))),
+        None => registry
+            .split_once(':')
+            .map_or((registry, None), |(host, port)| (host, Some(port))),
     };
     if let Some(port) = port {
-        ensure!(port.parse::<u16>().is_ok() && !port.starts_with('+'), "the registry's port is not a number");
+        ensure!(
+            port.parse::<u16>().is_ok() && !port.starts_with('+'),
+            "the registry's port is not a number"
+        );
     }
     let good = |label: &str| {
         let bytes = label.as_bytes();
         !label.is_empty()
-            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+            && bytes
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || *b == b'-')
             && bytes[0] != b'-'
             && bytes[bytes.len() - 1] != b'-'
     };
-    ensure!(host.len() <= 255 && host.split('.').all(good), "the registry is not a host name");
+    ensure!(
+        host.len() <= 255 && host.split('.').all(good),
+        "the registry is not a host name"
+    );
     Ok(())
 }
 
 fn check_repository(repository: &str) -> Result<()> {
-    ensure!(repository.len() <= 255, "a repository has at most 255 characters");
+    ensure!(
+        repository.len() <= 255,
+        "a repository has at most 255 characters"
+    );
     if repository.bytes().any(|b| b.is_ascii_uppercase()) {
         bail!("repository name must be lowercase");
     }
@@ -159,12 +206,21 @@ fn check_repository(repository: &str) -> Result<()> {
         let bytes = part.as_bytes();
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         ensure!(
-            !part.is_empty() && bytes.iter().all(|b| plain(*b) || matches!(b, b'.' | b'_' | b'-')),
+            !part.is_empty()
+                && bytes
+                    .iter()
+                    .all(|b| plain(*b) || matches!(b, b'.' | b'_' | b'-')),
             "a repository consists of lower-case letters, digits, '.', '_', '-' and '/'"
         );
-        ensure!(plain(bytes[0]) && plain(bytes[bytes.len() - 1]), "each part must begin and end with a letter or digit");
+        ensure!(
+            plain(bytes[0]) && plain(bytes[bytes.len() - 1]),
+            "each part must begin and end with a letter or digit"
+        );
         // Separators are one '.', one or two '_', or any number of '-'.
-        for run in part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()).filter(|r| !r.is_empty()) {
+        for run in part
+            .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            .filter(|r| !r.is_empty())
+        {
             let good = run == "." || run == "_" || run == "__" || run.bytes().all(|b| b == b'-');
             ensure!(good, "\"{run}\" cannot stand between letters");
         }
@@ -195,37 +251,106 @@ mod tests {
         let table: &[(&str, &str, &str)] = &[
             ("alpine", "docker.io/library/alpine:latest", "alpine:latest"),
             ("alpine:3", "docker.io/library/alpine:3", "alpine:3"),
-            ("docker.io/alpine", "docker.io/library/alpine:latest", "alpine:latest"),
-            ("index.docker.io/library/alpine", "docker.io/library/alpine:latest", "alpine:latest"),
+            (
+                "docker.io/alpine",
+                "docker.io/library/alpine:latest",
+                "alpine:latest",
+            ),
+            (
+                "index.docker.io/library/alpine",
+                "docker.io/library/alpine:latest",
+                "alpine:latest",
+            ),
             ("user/app", "docker.io/user/app:latest", "user/app:latest"),
-            ("library/foo/bar", "docker.io/library/foo/bar:latest", "library/foo/bar:latest"),
-            ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
-            ("localhost:5000/app:1", "localhost:5000/app:1", "localhost:5000/app:1"),
-            ("quay.io/a/b-c__d", "quay.io/a/b-c__d:latest", "quay.io/a/b-c__d:latest"),
-            ("127.0.0.1:5/x", "127.0.0.1:5/x:latest", "127.0.0.1:5/x:latest"),
+            (
+                "library/foo/bar",
+                "docker.io/library/foo/bar:latest",
+                "library/foo/bar:latest",
+            ),
+            (
+                "localhost/app",
+                "localhost/app:latest",
+                "localhost/app:latest",
+            ),
+            (
+                "localhost:5000/app:1",
+                "localhost:5000/app:1",
+                "localhost:5000/app:1",
+            ),
+            (
+                "quay.io/a/b-c__d",
+                "quay.io/a/b-c__d:latest",
+                "quay.io/a/b-c__d:latest",
+            ),
+            (
+                "127.0.0.1:5/x",
+                "127.0.0.1:5/x:latest",
+                "127.0.0.1:5/x:latest",
+            ),
             ("[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000/x:latest"),
             ("host:5000", "docker.io/library/host:5000", "host:5000"),
-            (&format!("alpine@{sha}"), &format!("docker.io/library/alpine@{sha}"), &format!("alpine@{sha}")),
-            (&format!("alpine:3@{sha}"), &format!("docker.io/library/alpine:3@{sha}"), &format!("alpine:3@{sha}")),
+            (
+                &format!("alpine@{sha}"),
+                &format!("docker.io/library/alpine@{sha}"),
+                &format!("alpine@{sha}"),
+            ),
+            (
+                &format!("alpine:3@{sha}"),
+                &format!("docker.io/library/alpine:3@{sha}"),
+                &format!("alpine:3@{sha}"),
+            ),
         ];
         for (text, canonical, familiar) in table {
             let name: ImageName = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
             assert_eq!(name.canonical(), *canonical, "{text}");
             assert_eq!(name.familiar(), *familiar, "{text}");
-            assert_eq!(name.canonical().parse::<ImageName>().unwrap(), name, "canonical form reads back");
-            assert_eq!(name.familiar().parse::<ImageName>().unwrap(), name, "familiar form reads back");
+            assert_eq!(
+                name.canonical().parse::<ImageName>().unwrap(),
+                name,
+                "canonical form reads back"
+            );
+            assert_eq!(
+                name.familiar().parse::<ImageName>().unwrap(),
+                name,
+                "familiar form reads back"
+            );
         }
     }
 
     #[test]
     fn bad_names_say_why() {
         for bad in [
-            "", "Alpine", "a//b", "/a", "a/", "a:", "a:-x", "a@sha256:12", "a@md5:x", "a b", "a\nb", "-a", "a-", "a..b",
-            "a___b", "../a", "host.io/../x", "h.io:99999/x", "h_.io/x", &"a".repeat(64), &"a".repeat(300),
-            &format!("a:{}", "t".repeat(129)), "[::g]:1/x", "a:b:c", "https://docker.io/alpine",
+            "",
+            "Alpine",
+            "a//b",
+            "/a",
+            "a/",
+            "a:",
+            "a:-x",
+            "a@sha256:12",
+            "a@md5:x",
+            "a b",
+            "a\nb",
+            "-a",
+            "a-",
+            "a..b",
+            "a___b",
+            "../a",
+            "host.io/../x",
+            "h.io:99999/x",
+            "h_.io/x",
+            &"a".repeat(64),
+            &"a".repeat(300),
+            &format!("a:{}", "t".repeat(129)),
+            "[::g]:1/x",
+            "a:b:c",
+            "https://docker.io/alpine",
         ] {
             let error = bad.parse::<ImageName>().expect_err(bad).to_string();
-            assert!(error.starts_with("invalid reference format"), "{bad}: {error}");
+            assert!(
+                error.starts_with("invalid reference format"),
+                "{bad}: {error}"
+            );
         }
     }
 }

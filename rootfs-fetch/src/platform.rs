@@ -56,9 +56,19 @@ impl Platform {
         offered.dedup();
         let more = offered.len().saturating_sub(12);
         offered.truncate(12);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let offered = if offered.is_empty() { "none".to_owned() } else { escape(&offered.join(", ")) };
-        bail!("no matching manifest for {self} in the manifest list entries; there are: {offered}{more}")
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let offered = if offered.is_empty() {
+            "none".to_owned()
+        } else {
+            escape(&offered.join(", "))
+        };
+        bail!(
+            "no matching manifest for {self} in the manifest list entries; there are: {offered}{more}"
+        )
     }
 
     /// Whether an image configuration made for `os`/`architecture`/`variant` suits.
@@ -80,7 +90,10 @@ impl Platform {
             "arm64" => 8,
             _ => 1,
         };
-        match (number(&self.variant, default), number(&other.variant, default)) {
+        match (
+            number(&self.variant, default),
+            number(&other.variant, default),
+        ) {
             // A processor also runs what was built for its predecessors, best the nearest.
             (Some(mine), Some(theirs)) => mine.checked_sub(theirs),
             _ => (self.variant == other.variant).then_some(0),
@@ -94,8 +107,15 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Platform> {
         let parts: Vec<&str> = text.split('/').collect();
         let shown = escape(text);
-        let word = |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
-        ensure!(parts.iter().all(word), "invalid platform \"{shown}\": write it as linux/arm64/v8");
+        let word = |p: &&str| {
+            !p.is_empty()
+                && p.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+        };
+        ensure!(
+            parts.iter().all(word),
+            "invalid platform \"{shown}\": write it as linux/arm64/v8"
+        );
         match parts[..] {
             ["linux"] => Ok(Platform::host()),
             [architecture] => Ok(normal("linux", architecture, None)),
@@ -127,7 +147,9 @@ fn from_oci(platform: &OciPlatform) -> Platform {
 /// One spelling for each machine: what Rust, uname(2) and old images say becomes what Go says.
 fn normal(os: &str, architecture: &str, variant: Option<&str>) -> Platform {
     let lower = architecture.to_ascii_lowercase();
-    let variant = variant.filter(|v| !v.is_empty()).map(str::to_ascii_lowercase);
+    let variant = variant
+        .filter(|v| !v.is_empty())
+        .map(str::to_ascii_lowercase);
     let (architecture, variant) = match lower.as_str() {
         "x86_64" | "x86-64" | "amd64" => ("amd64", variant.filter(|v| v != "v1")),
         "aarch64" | "arm64" => ("arm64", variant.filter(|v| v != "v8" && v != "8")),
@@ -139,7 +161,11 @@ fn normal(os: &str, architecture: &str, variant: Option<&str>) -> Platform {
         "loongarch64" => ("loong64", variant),
         other => (other, variant),
     };
-    Platform { os: os.to_ascii_lowercase(), architecture: architecture.to_owned(), variant }
+    Platform {
+        os: os.to_ascii_lowercase(),
+        architecture: architecture.to_owned(),
+        variant,
+    }
 }
 
 #[cfg(test)]
@@ -164,12 +190,27 @@ mod tests {
     #[test]
     fn the_best_entry_is_chosen() {
         let all = index(&[
-            "unknown/unknown", "linux/arm/v6", "linux/arm/v7", "linux/arm64/v8", "linux/amd64", "linux/386", "windows/amd64",
+            "unknown/unknown",
+            "linux/arm/v6",
+            "linux/arm/v7",
+            "linux/arm64/v8",
+            "linux/amd64",
+            "linux/386",
+            "windows/amd64",
             "linux/amd64/v3",
         ]);
         for (want, place) in [
-            ("linux/amd64", 4), ("amd64", 4), ("x86_64", 4), ("linux/arm64", 3), ("linux/arm64/v8", 3), ("linux/arm", 2),
-            ("linux/arm/v6", 1), ("linux/arm/v8", 2), ("linux/386", 5), ("windows/amd64", 6), ("linux/amd64/v3", 7),
+            ("linux/amd64", 4),
+            ("amd64", 4),
+            ("x86_64", 4),
+            ("linux/arm64", 3),
+            ("linux/arm64/v8", 3),
+            ("linux/arm", 2),
+            ("linux/arm/v6", 1),
+            ("linux/arm/v8", 2),
+            ("linux/386", 5),
+            ("windows/amd64", 6),
+            ("linux/amd64/v3", 7),
             ("linux/amd64/v2", 4),
         ] {
             let chosen = want.parse::<Platform>().unwrap();
@@ -180,8 +221,16 @@ mod tests {
     #[test]
     fn none_lists_what_there_is() {
         let all = index(&["linux/amd64", "linux/arm/v7", "unknown/unknown"]);
-        let error = "linux/s390x".parse::<Platform>().unwrap().choose(&all).unwrap_err().to_string();
-        assert!(error.contains("linux/s390x") && error.contains("linux/amd64, linux/arm/v7"), "{error}");
+        let error = "linux/s390x"
+            .parse::<Platform>()
+            .unwrap()
+            .choose(&all)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("linux/s390x") && error.contains("linux/amd64, linux/arm/v7"),
+            "{error}"
+        );
         assert!(!error.contains("unknown/"), "{error}");
     }
 
@@ -190,6 +239,9 @@ mod tests {
         for bad in ["", "/", "linux/", "a/b/c/d", "linux/am d64"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");
         }
-        assert_eq!("linux/aarch64".parse::<Platform>().unwrap().to_string(), "linux/arm64");
+        assert_eq!(
+            "linux/aarch64".parse::<Platform>().unwrap().to_string(),
+            "linux/arm64"
+        );
     }
 }

@@ -24,18 +24,27 @@ pub struct LayerProgress<'a> {
 impl Progress {
     /// Says nothing.
     pub fn quiet() -> Progress {
-        Progress { lines: None, bars: None }
+        Progress {
+            lines: None,
+            bars: None,
+        }
     }
 
     /// Writes lines to `out`.
     pub fn lines(out: impl Write + Send + 'static) -> Progress {
-        Progress { lines: Some(Mutex::new(Box::new(out))), bars: None }
+        Progress {
+            lines: Some(Mutex::new(Box::new(out))),
+            bars: None,
+        }
     }
 
     /// Draws bars on the terminal at stderr, and writes the lines that stay to `out`.
     pub fn bars(out: impl Write + Send + 'static) -> Progress {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-        Progress { bars: Some(bars), ..Progress::lines(out) }
+        Progress {
+            bars: Some(bars),
+            ..Progress::lines(out)
+        }
     }
 
     /// Writes one line. A reader that has gone away does not stop a pull.
@@ -60,11 +69,17 @@ impl Progress {
     pub fn layer(&self, short: &str, size: Option<u64>) -> LayerProgress<'_> {
         let bar = self.bars.as_ref().map(|bars| {
             let template = "{prefix}: {msg} [{bar:30}] {bytes}/{total_bytes}";
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = bars.add(ProgressBar::new(size.unwrap_or(0)).with_style(style.progress_chars("=> ")));
+            let style = ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = bars
+                .add(ProgressBar::new(size.unwrap_or(0)).with_style(style.progress_chars("=> ")));
             bar.with_prefix(short.to_owned()).with_message("Pulling")
         });
-        LayerProgress { progress: self, short: short.to_owned(), bar }
+        LayerProgress {
+            progress: self,
+            short: short.to_owned(),
+            bar,
+        }
     }
 }
 

@@ -74,7 +74,8 @@ impl RegistriesConf {
     /// The system's: `$CONTAINERS_REGISTRIES_CONF` alone, or `/etc/containers/registries.conf` and the files in
     /// `/etc/containers/registries.conf.d`. None of them need exist.
     pub fn system() -> Result<RegistriesConf> {
-        if let Some(path) = std::env::var_os("CONTAINERS_REGISTRIES_CONF").filter(|p| !p.is_empty()) {
+        if let Some(path) = std::env::var_os("CONTAINERS_REGISTRIES_CONF").filter(|p| !p.is_empty())
+        {
             return RegistriesConf::read(&[PathBuf::from(path)]);
         }
         let main = Path::new("/etc/containers/registries.conf");
@@ -94,7 +95,8 @@ impl RegistriesConf {
         let mut all = RegistriesConf::default();
         for path in paths {
             let text = fs_err::read_to_string(path)?;
-            let next = RegistriesConf::parse(&text).with_context(|| format!("in {}", path.display()))?;
+            let next =
+                RegistriesConf::parse(&text).with_context(|| format!("in {}", path.display()))?;
             all.merge(next);
         }
         Ok(all)
@@ -121,9 +123,17 @@ impl RegistriesConf {
             Some(i) if !short[i..].contains('/') => &short[..i],
             _ => short,
         };
-        let Some(target) = self.aliases.get(short) else { return Ok(None) };
-        let real: ImageName = target.parse().with_context(|| format!("in the alias for {short}"))?;
-        Ok(Some(ImageName { tag: name.tag.clone(), digest: name.digest.clone(), ..real }))
+        let Some(target) = self.aliases.get(short) else {
+            return Ok(None);
+        };
+        let real: ImageName = target
+            .parse()
+            .with_context(|| format!("in the alias for {short}"))?;
+        Ok(Some(ImageName {
+            tag: name.tag.clone(),
+            digest: name.digest.clone(),
+            ..real
+        }))
     }
 
     /// Where to ask for `name`: the mirrors, then the place itself.
@@ -132,8 +142,13 @@ impl RegistriesConf {
     /// When the registry is blocked.
     pub fn locations(&self, name: &ImageName) -> Result<Vec<Location>> {
         let full = format!("{}/{}", name.registry, name.repository);
-        let best = self.registries.iter().filter_map(|r| Some((r, r.matched(&full)?)));
-        let Some((registry, matched)) = best.max_by_key(|(r, _)| (!r.prefix.starts_with("*."), r.prefix.len())) else {
+        let best = self
+            .registries
+            .iter()
+            .filter_map(|r| Some((r, r.matched(&full)?)));
+        let Some((registry, matched)) =
+            best.max_by_key(|(r, _)| (!r.prefix.starts_with("*."), r.prefix.len()))
+        else {
             return Ok(vec![location(&full, Security::Tls, Role::Primary)?]);
         };
         if registry.blocked {
@@ -142,7 +157,10 @@ impl RegistriesConf {
         let rest = &full[matched..];
         let mut found = Vec::new();
         for mirror in &registry.mirror {
-            let wanted = match (mirror.pull_from_mirror.as_str(), registry.mirror_by_digest_only) {
+            let wanted = match (
+                mirror.pull_from_mirror.as_str(),
+                registry.mirror_by_digest_only,
+            ) {
                 ("digest-only", _) | ("", true) => name.digest.is_some(),
                 ("tag-only", _) => name.digest.is_none(),
                 _ => true,
@@ -152,7 +170,11 @@ impl RegistriesConf {
                 found.push(location(&at, security(mirror.insecure), Role::Mirror)?);
             }
         }
-        let at = if registry.location.is_empty() { full.clone() } else { format!("{}{rest}", registry.location) };
+        let at = if registry.location.is_empty() {
+            full.clone()
+        } else {
+            format!("{}{rest}", registry.location)
+        };
         found.push(location(&at, security(registry.insecure), Role::Primary)?);
         Ok(found)
     }
@@ -179,7 +201,11 @@ impl Registry {
 }
 
 fn security(insecure: bool) -> Security {
-    if insecure { Security::Insecure } else { Security::Tls }
+    if insecure {
+        Security::Insecure
+    } else {
+        Security::Tls
+    }
 }
 
 fn location(at: &str, security: Security, role: Role) -> Result<Location> {
@@ -187,8 +213,17 @@ fn location(at: &str, security: Security, role: Role) -> Result<Location> {
         bail!("location \"{at}\" in registries.conf has no repository");
     };
     // Docker Hub's registry does not live under its own name.
-    let host = if host == "docker.io" { "registry-1.docker.io" } else { host };
-    Ok(Location { host: host.to_owned(), repository: repository.to_owned(), security, role })
+    let host = if host == "docker.io" {
+        "registry-1.docker.io"
+    } else {
+        host
+    };
+    Ok(Location {
+        host: host.to_owned(),
+        repository: repository.to_owned(),
+        security,
+        role,
+    })
 }
 
 #[cfg(test)]
@@ -223,35 +258,61 @@ mod tests {
     fn places(text: &str) -> Vec<String> {
         let conf = RegistriesConf::parse(CONF).unwrap();
         let all = conf.locations(&text.parse().unwrap()).unwrap();
-        all.iter().map(|l| format!("{}/{} {:?}", l.host, l.repository, l.security)).collect()
+        all.iter()
+            .map(|l| format!("{}/{} {:?}", l.host, l.repository, l.security))
+            .collect()
     }
 
     #[test]
     fn mirrors_come_first_and_prefixes_are_rewritten() {
-        assert_eq!(places("alpine"), ["mirror.lan:5000/hub/library/alpine Insecure", "registry-1.docker.io/library/alpine Tls"]);
+        assert_eq!(
+            places("alpine"),
+            [
+                "mirror.lan:5000/hub/library/alpine Insecure",
+                "registry-1.docker.io/library/alpine Tls"
+            ]
+        );
         let pinned = format!("alpine@sha256:{}", "a".repeat(64));
         assert_eq!(places(&pinned)[1], "digests.lan/library/alpine Tls");
         assert_eq!(places("moved.io/old/x"), ["new.io/here/x Tls"]);
-        assert_eq!(places("moved.io/older"), ["moved.io/older Tls"], "only at a boundary");
-        assert_eq!(places("a.corp.example/x/y"), ["cache.corp/all/x/y Insecure"]);
+        assert_eq!(
+            places("moved.io/older"),
+            ["moved.io/older Tls"],
+            "only at a boundary"
+        );
+        assert_eq!(
+            places("a.corp.example/x/y"),
+            ["cache.corp/all/x/y Insecure"]
+        );
         assert_eq!(places("quay.io/a/b"), ["quay.io/a/b Tls"]);
     }
 
     #[test]
     fn blocked_is_blocked_and_aliases_are_resolved() {
         let conf = RegistriesConf::parse(CONF).unwrap();
-        assert!(conf.locations(&"bad.io/evil/x".parse().unwrap()).unwrap_err().to_string().contains("blocked"));
+        assert!(
+            conf.locations(&"bad.io/evil/x".parse().unwrap())
+                .unwrap_err()
+                .to_string()
+                .contains("blocked")
+        );
         assert!(conf.locations(&"bad.io/good".parse().unwrap()).is_ok());
         let name = "fedora:40".parse().unwrap();
         let real = conf.alias("fedora:40", &name).unwrap().unwrap();
         assert_eq!(real.canonical(), "registry.fedoraproject.org/fedora:40");
-        assert_eq!(conf.alias("alpine", &"alpine".parse().unwrap()).unwrap(), None);
+        assert_eq!(
+            conf.alias("alpine", &"alpine".parse().unwrap()).unwrap(),
+            None
+        );
     }
 
     #[test]
     fn later_files_replace_and_damage_is_told() {
         let mut conf = RegistriesConf::parse(CONF).unwrap();
-        conf.merge(RegistriesConf::parse("[[registry]]\nlocation = \"docker.io\"\nblocked = true").unwrap());
+        conf.merge(
+            RegistriesConf::parse("[[registry]]\nlocation = \"docker.io\"\nblocked = true")
+                .unwrap(),
+        );
         assert!(conf.locations(&"alpine".parse().unwrap()).is_err());
         assert!(RegistriesConf::parse("[[registry]\n").is_err());
         assert!(RegistriesConf::parse("[[registry]]\ninsecure = true").is_err());

@@ -13,7 +13,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat, renameat};
+use nix::fcntl::{
+    AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat, renameat,
+};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -33,8 +35,12 @@ const MAX_DEPTH: u32 = 100;
 impl Root {
     /// Opens `path`, an existing directory whose name is trusted.
     pub fn open(path: &Path) -> Result<Root> {
-        let fd = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .with_context(|| format!("cannot open directory {}", path.display()))?;
+        let fd = open(
+            path,
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .with_context(|| format!("cannot open directory {}", path.display()))?;
         Ok(Root { fd })
     }
 
@@ -60,37 +66,84 @@ impl Root {
 
     /// The directory `path` inside the root; what is missing of it is made (mode 0755), and a file in the way is
     /// replaced. `made` hears of each directory made and whether something else had to go for it.
-    pub fn make_directory(&self, path: &[u8], made: &mut dyn FnMut(&[u8], Made)) -> Result<OwnedFd> {
+    pub fn make_directory(
+        &self,
+        path: &[u8],
+        made: &mut dyn FnMut(&[u8], Made),
+    ) -> Result<OwnedFd> {
         self.make_directory_via(path, made, MAX_LINKS)
     }
 
-    fn make_directory_via(&self, path: &[u8], made: &mut dyn FnMut(&[u8], Made), links: u32) -> Result<OwnedFd> {
+    fn make_directory_via(
+        &self,
+        path: &[u8],
+        made: &mut dyn FnMut(&[u8], Made),
+        links: u32,
+    ) -> Result<OwnedFd> {
         match self.directory(path) {
             Ok(fd) => return Ok(fd),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) if !path.is_empty() => {}
-            Err(errno) => return Err(errno).with_context(|| format!("cannot open {}", escape_bytes(path))),
+            Err(errno) => {
+                return Err(errno).with_context(|| format!("cannot open {}", escape_bytes(path)));
+            }
         }
-        let (above, name) = split(path);
-        let above_fd = self.make_directory_via(above, made, links)?;
-        let context = || format!("cannot create directory {}", escape_bytes(path));
-        match mkdirat(&above_fd, OsStr::from_bytes(name), Mode::from_bits_truncate(0o755)) {
+        // Up to what is there already, then down again. A loop, because paths can be thousands deep.
+        let mut there = path;
+        let mut dir = loop {
+            there = split(there).0;
+            match self.directory(there) {
+                Ok(fd) => break fd,
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) if !there.is_empty() => {}
+                Err(errno) => {
+                    return Err(errno)
+                        .with_context(|| format!("cannot open {}", escape_bytes(there)));
+                }
+            }
+        };
+        while there.len() < path.len() {
+            let start = if there.is_empty() { 0 } else { there.len() + 1 };
+            let end = path[start..]
+                .iter()
+                .position(|b| *b == b'/')
+                .map_or(path.len(), |i| start + i);
+            there = &path[..end];
+            dir = self
+                .make_one(&dir, there, made, links)
+                .with_context(|| format!("cannot create directory {}", escape_bytes(there)))?;
+        }
+        Ok(dir)
+    }
+
+    /// Makes the last component of `path` in `above`, its parent.
+    fn make_one(
+        &self,
+        above: &OwnedFd,
+        path: &[u8],
+        made: &mut dyn FnMut(&[u8], Made),
+        links: u32,
+    ) -> Result<OwnedFd> {
+        let (above_path, name) = split(path);
+        let os_name = OsStr::from_bytes(name);
+        match mkdirat(above, os_name, Mode::from_bits_truncate(0o755)) {
             Ok(()) => made(path, Made::New),
             Err(Errno::EEXIST) => {
-                let stat = stat(&above_fd, name).with_context(context)?;
-                if kind(&stat) == SFlag::S_IFLNK && self.directory(path).err() == Some(Errno::ENOENT) {
+                let missing = match self.directory(path) {
+                    Ok(fd) => return Ok(fd),
+                    Err(errno) => errno == Errno::ENOENT,
+                };
+                if missing && kind(&stat(above, name)?) == SFlag::S_IFLNK {
                     // A link whose target is yet to come: make the target, as `mkdir -p` through chroot would.
-                    ensure!(links > 0, "{}: too many symbolic links", escape_bytes(path));
-                    let target = readlinkat(&above_fd, OsStr::from_bytes(name)).with_context(context)?;
-                    let target = join(above, target.as_bytes());
+                    ensure!(links > 0, "too many symbolic links");
+                    let target = join(above_path, readlinkat(above, os_name)?.as_bytes());
                     return self.make_directory_via(&target, made, links - 1);
                 }
-                remove(above_fd.as_fd(), name).with_context(context)?;
-                mkdirat(&above_fd, OsStr::from_bytes(name), Mode::from_bits_truncate(0o755)).with_context(context)?;
+                remove(above.as_fd(), name)?;
+                mkdirat(above, os_name, Mode::from_bits_truncate(0o755))?;
                 made(path, Made::Replaced);
             }
-            Err(errno) => return Err(errno).with_context(context),
+            Err(errno) => return Err(errno.into()),
         }
-        open_directory(above_fd.as_fd(), name).with_context(context)
+        Ok(open_directory(above.as_fd(), name)?)
     }
 }
 
@@ -137,7 +190,11 @@ pub fn clean(path: &[u8]) -> Result<Vec<u8>> {
     }
     let clean = join(b"", path);
     let too_long = clean.len() >= 4096 || clean.split(|b| *b == b'/').any(|part| part.len() > 255);
-    ensure!(!too_long, "path {} is longer than Linux allows", escape_bytes(&clean[..clean.len().min(80)]));
+    ensure!(
+        !too_long,
+        "path {} is longer than Linux allows",
+        escape_bytes(&clean[..clean.len().min(80)])
+    );
     Ok(clean)
 }
 
@@ -172,7 +229,7 @@ pub fn names(dir: BorrowedFd) -> nix::Result<Vec<Vec<u8>>> {
 
 /// Deletes `name` in `dir`, with everything in it if it is a directory. Absence is no error.
 ///
-/// However deep the tree is, only [`MAX_DEPTH`] directories are open at once: what lies deeper is moved up first.
+/// However deep the tree is, only a hundred directories are open at once: what lies deeper is moved up first.
 pub fn remove(dir: BorrowedFd, name: &[u8]) -> nix::Result<()> {
     let os_name = OsStr::from_bytes(name);
     match unlinkat(dir, os_name, UnlinkatFlags::NoRemoveDir) {
@@ -218,7 +275,11 @@ pub fn remove_tree(path: &Path) -> Result<()> {
         bail!("will not delete {}", path.display());
     };
     let context = || format!("cannot delete {}", path.display());
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
     match Root::open(parent) {
         Ok(root) => remove(root.fd.as_fd(), name.as_bytes()).with_context(context),
         Err(e) if e.downcast_ref::<Errno>() == Some(&Errno::ENOENT) => Ok(()),
@@ -233,8 +294,16 @@ mod tests {
     #[test]
     fn paths_are_held_inside() {
         for (raw, want) in [
-            ("a/b", "a/b"), ("/a//b/", "a/b"), ("./a/./b", "a/b"), ("../../etc/passwd", "etc/passwd"), ("a/../../b", "b"),
-            (".", ""), ("", ""), ("/", ""), ("..", ""), ("...", "..."),
+            ("a/b", "a/b"),
+            ("/a//b/", "a/b"),
+            ("./a/./b", "a/b"),
+            ("../../etc/passwd", "etc/passwd"),
+            ("a/../../b", "b"),
+            (".", ""),
+            ("", ""),
+            ("/", ""),
+            ("..", ""),
+            ("...", "..."),
         ] {
             assert_eq!(clean(raw.as_bytes()).unwrap(), want.as_bytes(), "{raw}");
         }

@@ -8,18 +8,19 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev, mkdirat, mknodat};
 use nix::unistd::{linkat, mkfifoat, symlinkat};
 
 use super::Layout;
+use super::content::copy;
 use super::entry::{Data, Entry, Kind, sparse_map};
 use super::meta::{Creator, Meta};
 use crate::root::{self, Made, Root, split};
@@ -33,6 +34,10 @@ pub struct Applier {
     /// Directories whose metadata is set at the end, because every file made in them changes their time. `None`:
     /// the layer only implies them, so what a lower layer says holds.
     pub(super) directories: BTreeMap<Vec<u8>, Option<Meta>>,
+    /// Directories that replace whatever lower layers have there, so that nothing of theirs is taken over.
+    pub(super) fresh: HashSet<Vec<u8>>,
+    /// Whiteouts made; those that hide nothing go again at the end.
+    pub(super) whiteouts: Vec<Vec<u8>>,
     /// Hard links whose target must lie in a lower layer: (link, target).
     pub(super) links: Vec<(Vec<u8>, Vec<u8>)>,
     /// What this layer itself made, by parent inode and name. Only kept when layers are merged in one tree, where
@@ -61,6 +66,8 @@ impl Applier {
             layout,
             creator: Creator::current(),
             directories: BTreeMap::new(),
+            fresh: HashSet::new(),
+            whiteouts: Vec::new(),
             links: Vec::new(),
             mine: HashSet::new(),
             warnings: Vec::new(),
@@ -78,7 +85,8 @@ impl Applier {
     /// Makes one entry; the content of a file is read from `data`.
     pub fn apply(&mut self, entry: Entry, data: &mut impl Read) -> Result<()> {
         let shown = escape_bytes(&entry.path);
-        self.apply_entry(entry, data).with_context(|| format!("cannot unpack \"{shown}\""))
+        self.apply_entry(entry, data)
+            .with_context(|| format!("cannot unpack \"{shown}\""))
     }
 
     fn apply_entry(&mut self, entry: Entry, data: &mut impl Read) -> Result<()> {
@@ -89,7 +97,10 @@ impl Applier {
         if name.is_empty() {
             return self.apply_root(entry);
         }
-        if above.split(|b| *b == b'/').any(|part| part.starts_with(b".wh.")) {
+        if above
+            .split(|b| *b == b'/')
+            .any(|part| part.starts_with(b".wh."))
+        {
             self.warn(&entry.path, "lies in a whiteout");
             return Ok(());
         }
@@ -106,7 +117,9 @@ impl Applier {
             Kind::File(kind) => self.file(&parent, name, &entry, kind, data)?,
             Kind::Directory => self.directory(&parent, name, &entry)?,
             Kind::Symlink(target) => {
-                self.make(&parent, name, |fd, name| symlinkat(OsStr::from_bytes(target), fd, name))?;
+                self.make(&parent, name, |fd, name| {
+                    symlinkat(OsStr::from_bytes(target), fd, name)
+                })?;
                 entry.meta.put_at(&parent.fd, name, &self.creator)?;
             }
             Kind::HardLink(target) => self.hard_link(&parent, name, &entry.path, target)?,
@@ -123,19 +136,29 @@ impl Applier {
             Kind::Directory => {
                 self.directories.insert(Vec::new(), Some(entry.meta));
             }
-            _ => self.warnings.push("skipped an entry that would replace the root directory".to_owned()),
+            _ => self
+                .warnings
+                .push("skipped an entry that would replace the root directory".to_owned()),
         }
         Ok(())
     }
 
-    fn file(&mut self, parent: &Parent, name: &[u8], entry: &Entry, kind: &Data, data: &mut impl Read) -> Result<()> {
+    fn file(
+        &mut self,
+        parent: &Parent,
+        name: &[u8],
+        entry: &Entry,
+        kind: &Data,
+        data: &mut impl Read,
+    ) -> Result<()> {
         self.written = self.written.saturating_add(kind.size());
         ensure!(
             self.written <= self.limit,
             "the layer unpacks to more than {} bytes, which looks like a bomb; allow more with the limit on unpacked bytes",
             self.limit
         );
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(entry.meta.mode & 0o777);
         let fd = self.make(parent, name, |fd, name| openat(fd, name, flags, mode))?;
         let mut file = File::from(fd);
@@ -167,7 +190,8 @@ impl Applier {
             }
             Err(errno) => return Err(errno.into()),
         }
-        self.directories.insert(entry.path.clone(), Some(entry.meta.clone()));
+        self.directories
+            .insert(entry.path.clone(), Some(entry.meta.clone()));
         Ok(())
     }
 
@@ -180,7 +204,9 @@ impl Applier {
                 return Ok(());
             }
             Kind::CharDevice(major, minor) => (SFlag::S_IFCHR, makedev(major.into(), minor.into())),
-            Kind::BlockDevice(major, minor) => (SFlag::S_IFBLK, makedev(major.into(), minor.into())),
+            Kind::BlockDevice(major, minor) => {
+                (SFlag::S_IFBLK, makedev(major.into(), minor.into()))
+            }
             _ => (SFlag::S_IFIFO, 0),
         };
         let made = self.make(parent, name, |fd, name| match kind {
@@ -204,32 +230,63 @@ impl Applier {
         entry.meta.put_at(&parent.fd, name, &self.creator)
     }
 
-    fn hard_link(&mut self, parent: &Parent, name: &[u8], path: &[u8], target: &[u8]) -> Result<()> {
+    fn hard_link(
+        &mut self,
+        parent: &Parent,
+        name: &[u8],
+        path: &[u8],
+        target: &[u8],
+    ) -> Result<()> {
         if path == target {
             return Ok(());
         }
         let (above, target_name) = split(target);
-        ensure!(!target_name.is_empty(), "it is a hard link to the root directory");
-        let found = self.root.directory(above).and_then(|dir| Ok((root::stat(&dir, target_name)?, dir)));
+        ensure!(
+            !target_name.is_empty(),
+            "it is a hard link to the root directory"
+        );
+        let found = self
+            .root
+            .directory(above)
+            .and_then(|dir| Ok((root::stat(&dir, target_name)?, dir)));
         let (stat, dir) = match found {
             Ok(found) => found,
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) if self.layout == Layout::Overlay => {
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP)
+                if self.layout == Layout::Overlay =>
+            {
                 self.remove(parent, name)?;
                 self.links.push((path.to_vec(), target.to_vec()));
                 return Ok(());
             }
             Err(errno) => {
-                return Err(errno).with_context(|| format!("it is a hard link to {}", escape_bytes(target)));
+                return Err(errno)
+                    .with_context(|| format!("it is a hard link to {}", escape_bytes(target)));
             }
         };
-        ensure!(!is_whiteout(&stat), "it is a hard link to {}, which this layer deletes", escape_bytes(target));
-        ensure!(root::kind(&stat) != SFlag::S_IFDIR, "it is a hard link to the directory {}", escape_bytes(target));
+        ensure!(
+            !is_whiteout(&stat),
+            "it is a hard link to {}, which this layer deletes",
+            escape_bytes(target)
+        );
+        ensure!(
+            root::kind(&stat) != SFlag::S_IFDIR,
+            "it is a hard link to the directory {}",
+            escape_bytes(target)
+        );
         if let Ok(old) = root::stat(&parent.fd, name)
             && (old.st_ino, old.st_dev) == (stat.st_ino, stat.st_dev)
         {
             return Ok(());
         }
-        self.make(parent, name, |fd, name| linkat(&dir, OsStr::from_bytes(target_name), fd, name, AtFlags::empty()))
+        self.make(parent, name, |fd, name| {
+            linkat(
+                &dir,
+                OsStr::from_bytes(target_name),
+                fd,
+                name,
+                AtFlags::empty(),
+            )
+        })
     }
 
     /// Makes something under a name; what has the name goes first, so that the last entry wins.
@@ -262,9 +319,12 @@ impl Applier {
             return Ok(parent.clone());
         }
         let mut implied = Vec::new();
-        let fd = self.root.make_directory(path, &mut |path, made| implied.push((path.to_vec(), made)))?;
+        let fd = self
+            .root
+            .make_directory(path, &mut |path, made| implied.push((path.to_vec(), made)))?;
         for (path, made) in implied {
             if made == Made::Replaced {
+                self.fresh.insert(path.clone());
                 self.make_opaque(&path)?;
             }
             if self.layout == Layout::Merged {
@@ -275,7 +335,11 @@ impl Applier {
             self.directories.insert(path, None);
         }
         let stat = fstat(&fd)?;
-        let parent = Arc::new(Parent { fd, inode: stat.st_ino, set_gid: stat.st_mode & 0o2000 != 0 });
+        let parent = Arc::new(Parent {
+            fd,
+            inode: stat.st_ino,
+            set_gid: stat.st_mode & 0o2000 != 0,
+        });
         self.parent = Some((path.to_vec(), parent.clone()));
         Ok(parent)
     }
@@ -288,7 +352,8 @@ impl Applier {
     /// Notes what is left out; the first twenty are enough.
     pub(super) fn warn(&mut self, path: &[u8], why: &str) {
         if self.warnings.len() < 20 {
-            self.warnings.push(format!("skipped \"{}\": it {why}", escape_bytes(path)));
+            self.warnings
+                .push(format!("skipped \"{}\": it {why}", escape_bytes(path)));
         }
     }
 }
@@ -298,50 +363,13 @@ pub(super) fn is_whiteout(stat: &FileStat) -> bool {
     root::kind(stat) == SFlag::S_IFCHR && stat.st_rdev == 0
 }
 
-/// Copies exactly `size` bytes. Blocks of zeros become holes, so that a sparse file does not fill the disk.
-fn copy(from: &mut impl Read, to: &mut File, size: u64) -> Result<()> {
-    let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).clamp(1, 128 << 10)];
-    let mut left = size;
-    let mut hole_at_end = false;
-    while left > 0 {
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let n = fill(from, &mut buffer[..want])?;
-        if n == 0 {
-            bail!("the archive ends inside the file");
-        }
-        let piece = &buffer[..n];
-        hole_at_end = n >= 4096 && piece.iter().all(|b| *b == 0);
-        if hole_at_end {
-            to.seek(SeekFrom::Current(i64::try_from(n)?))?;
-        } else {
-            to.write_all(piece)?;
-        }
-        left -= n as u64;
-    }
-    if hole_at_end {
-        let end = to.stream_position()?;
-        to.set_len(end)?;
-    }
-    Ok(())
-}
-
-/// Reads until the buffer is full or nothing is left.
-fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
-}
-
 impl Parent {
     /// A directory in which nothing will be made.
     pub(super) fn plain(fd: OwnedFd, inode: u64) -> Parent {
-        Parent { fd, inode, set_gid: false }
+        Parent {
+            fd,
+            inode,
+            set_gid: false,
+        }
     }
 }

@@ -84,22 +84,34 @@ fn read_parts(raw: &mut tar::Entry<impl Read>) -> Result<Entry> {
         mode: header.mode().context("mode")? & 0o7777,
         uid: id(header.uid().context("uid")?)?,
         gid: id(header.gid().context("gid")?)?,
-        mtime: (i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(i64::MAX), 0),
+        mtime: (
+            i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(i64::MAX),
+            0,
+        ),
         xattrs: Vec::new(),
     };
     let kind = header.entry_type();
     let device = |h: &tar::Header| -> Result<(u32, u32)> {
-        Ok((h.device_major()?.unwrap_or(0), h.device_minor()?.unwrap_or(0)))
+        Ok((
+            h.device_major()?.unwrap_or(0),
+            h.device_minor()?.unwrap_or(0),
+        ))
     };
     let mut path = raw.path_bytes().into_owned();
     let mut kind = match kind {
         EntryType::Regular | EntryType::Continuous if path.ends_with(b"/") => Kind::Directory,
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File(Data::Plain(raw.size())),
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            Kind::File(Data::Plain(raw.size()))
+        }
         EntryType::Directory => Kind::Directory,
         EntryType::Symlink => Kind::Symlink(link(raw)?),
         EntryType::Link => Kind::HardLink(clean(&link(raw)?)?),
-        EntryType::Char => device(raw.header()).map(|(major, minor)| Kind::CharDevice(major, minor))?,
-        EntryType::Block => device(raw.header()).map(|(major, minor)| Kind::BlockDevice(major, minor))?,
+        EntryType::Char => {
+            device(raw.header()).map(|(major, minor)| Kind::CharDevice(major, minor))?
+        }
+        EntryType::Block => {
+            device(raw.header()).map(|(major, minor)| Kind::BlockDevice(major, minor))?
+        }
         EntryType::Fifo => Kind::Fifo,
         EntryType::XGlobalHeader => Kind::Nothing,
         other => match other.as_byte() {
@@ -110,12 +122,26 @@ fn read_parts(raw: &mut tar::Entry<impl Read>) -> Result<Entry> {
     if kind != Kind::Nothing {
         read_pax(raw, &mut meta, &mut path, &mut kind)?;
     }
-    Ok(Entry { path: clean(&path)?, kind, meta })
+    Ok(Entry {
+        path: clean(&path)?,
+        kind,
+        meta,
+    })
 }
 
-fn read_pax(raw: &mut tar::Entry<impl Read>, meta: &mut Meta, path: &mut Vec<u8>, kind: &mut Kind) -> Result<()> {
+fn read_pax(
+    raw: &mut tar::Entry<impl Read>,
+    meta: &mut Meta,
+    path: &mut Vec<u8>,
+    kind: &mut Kind,
+) -> Result<()> {
     let mut sparse = (None, None);
-    for record in raw.pax_extensions().context("PAX header")?.into_iter().flatten() {
+    for record in raw
+        .pax_extensions()
+        .context("PAX header")?
+        .into_iter()
+        .flatten()
+    {
         let record = record.context("PAX record")?;
         let (key, value) = (record.key_bytes(), record.value_bytes());
         match key {
@@ -128,14 +154,17 @@ fn read_pax(raw: &mut tar::Entry<impl Read>, meta: &mut Meta, path: &mut Vec<u8>
             b"GNU.sparse.realsize" => sparse.1 = Some(number(value)?),
             b"GNU.sparse.name" => *path = value.to_vec(),
             b"GNU.sparse.map" | b"GNU.sparse.offset" => {
-                bail!("PAX sparse formats before 1.0 are not supported; write the layer with a current tar")
+                bail!(
+                    "PAX sparse formats before 1.0 are not supported; write the layer with a current tar"
+                )
             }
             key => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.".as_slice())
                     && kept(name)
                 {
                     meta.xattrs.retain(|(n, _)| n.as_bytes() != name);
-                    meta.xattrs.push((OsStr::from_bytes(name).to_owned(), value.to_vec()));
+                    meta.xattrs
+                        .push((OsStr::from_bytes(name).to_owned(), value.to_vec()));
                 }
             }
         }
@@ -147,8 +176,14 @@ fn read_pax(raw: &mut tar::Entry<impl Read>, meta: &mut Meta, path: &mut Vec<u8>
 }
 
 fn link(raw: &tar::Entry<impl Read>) -> Result<Vec<u8>> {
-    let target = raw.link_name_bytes().map(|l| l.into_owned()).unwrap_or_default();
-    ensure!(!target.is_empty() && target.len() < 4096 && !target.contains(&0), "the link's target is empty or too long");
+    let target = raw
+        .link_name_bytes()
+        .map(|l| l.into_owned())
+        .unwrap_or_default();
+    ensure!(
+        !target.is_empty() && target.len() < 4096 && !target.contains(&0),
+        "the link's target is empty or too long"
+    );
     Ok(target)
 }
 
@@ -161,8 +196,11 @@ fn id(number: u64) -> Result<u32> {
 }
 
 fn number(value: &[u8]) -> Result<u64> {
-    let text = std::str::from_utf8(value).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
-    text.and_then(|t| t.parse().ok()).with_context(|| format!("\"{}\" is not a number", escape_bytes(value)))
+    let text = std::str::from_utf8(value)
+        .ok()
+        .filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
+    text.and_then(|t| t.parse().ok())
+        .with_context(|| format!("\"{}\" is not a number", escape_bytes(value)))
 }
 
 /// `1700000000.123456789` or `-1.5`.
@@ -170,8 +208,12 @@ fn time(value: &[u8]) -> Result<(i64, i64)> {
     let text = std::str::from_utf8(value).context("not a number")?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     ensure!(fraction.bytes().all(|b| b.is_ascii_digit()), "not a number");
-    let seconds: i64 = whole.parse().with_context(|| format!("\"{}\" is not a number", escape_bytes(value)))?;
-    let nanos: i64 = format!("{fraction:0<9}")[..9].parse().context("not a number")?;
+    let seconds: i64 = whole
+        .parse()
+        .with_context(|| format!("\"{}\" is not a number", escape_bytes(value)))?;
+    let nanos: i64 = format!("{fraction:0<9}")[..9]
+        .parse()
+        .context("not a number")?;
     match whole.starts_with('-') && nanos > 0 {
         true => Ok((seconds.saturating_sub(1), 1_000_000_000 - nanos)),
         false => Ok((seconds, nanos)),
@@ -187,7 +229,8 @@ pub fn sparse_map(data: &mut impl Read, size: u64) -> Result<Vec<(u64, u64)>> {
         let mut digits = Vec::new();
         loop {
             let mut byte = [0];
-            data.read_exact(&mut byte).context("the sparse map is cut short")?;
+            data.read_exact(&mut byte)
+                .context("the sparse map is cut short")?;
             used += 1;
             match byte[0] {
                 b'\n' => return number(&digits),
@@ -202,7 +245,9 @@ pub fn sparse_map(data: &mut impl Read, size: u64) -> Result<Vec<(u64, u64)>> {
     let mut end = 0;
     for _ in 0..pieces {
         let (offset, length) = (line(data)?, line(data)?);
-        let stop = offset.checked_add(length).filter(|stop| offset >= end && *stop <= size);
+        let stop = offset
+            .checked_add(length)
+            .filter(|stop| offset >= end && *stop <= size);
         end = stop.context("the sparse map reaches outside the file")?;
         map.push((offset, length));
     }
@@ -227,7 +272,13 @@ impl<R> Allowance<R> {
     /// Wraps `inner`; the second value sets what may be read from now on.
     pub fn new(inner: R) -> (Self, Rc<Cell<u64>>) {
         let left = Rc::new(Cell::new(u64::MAX));
-        (Allowance { inner, left: left.clone() }, left)
+        (
+            Allowance {
+                inner,
+                left: left.clone(),
+            },
+            left,
+        )
     }
 }
 
@@ -236,7 +287,11 @@ impl<R: Read> Read for Allowance<R> {
         let n = self.inner.read(buf)?;
         match self.left.get().checked_sub(n as u64) {
             Some(left) => self.left.set(left),
-            None => return Err(io::Error::other("the headers of one archive entry exceed 4 MiB")),
+            None => {
+                return Err(io::Error::other(
+                    "the headers of one archive entry exceed 4 MiB",
+                ));
+            }
         }
         Ok(n)
     }
@@ -261,7 +316,14 @@ mod tests {
     fn sparse_maps_stay_inside_the_file() {
         let map = |text: &str, size| sparse_map(&mut text.as_bytes(), size);
         assert_eq!(map("2\n0\n5\n100\n1\n", 101).unwrap(), [(0, 5), (100, 1)]);
-        for bad in ["1\n0\n102\n", "2\n50\n5\n0\n5\n", "1\n0\n", "1\n18446744073709551615\n1\n", "x\n", ""] {
+        for bad in [
+            "1\n0\n102\n",
+            "2\n50\n5\n0\n5\n",
+            "1\n0\n",
+            "1\n18446744073709551615\n1\n",
+            "x\n",
+            "",
+        ] {
             assert!(map(bad, 101).is_err(), "{bad}");
         }
     }

@@ -46,8 +46,14 @@ impl Creator {
     pub fn current() -> Creator {
         let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
         let line = status.lines().find_map(|l| l.strip_prefix("Umask:"));
-        let umask = line.and_then(|v| u32::from_str_radix(v.trim(), 8).ok()).unwrap_or(0o777);
-        Creator { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw(), umask }
+        let umask = line
+            .and_then(|v| u32::from_str_radix(v.trim(), 8).ok())
+            .unwrap_or(0o777);
+        Creator {
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            umask,
+        }
     }
 }
 
@@ -67,7 +73,12 @@ impl Meta {
     pub fn of(stat: &FileStat, file: Option<&File>) -> Meta {
         let mut xattrs = Vec::new();
         if let Some(file) = file {
-            for name in file.list_xattr().into_iter().flatten().filter(|n| kept(n.as_bytes())) {
+            for name in file
+                .list_xattr()
+                .into_iter()
+                .flatten()
+                .filter(|n| kept(n.as_bytes()))
+            {
                 if let Ok(Some(value)) = file.get_xattr(&name) {
                     xattrs.push((name, value));
                 }
@@ -87,7 +98,12 @@ impl Meta {
         let owner_differs = created.is_none() || (self.uid, self.gid) != (creator.uid, creator.gid);
         let chown = owner_differs && creator.uid == 0;
         if chown {
-            fchown(file, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid))).context("cannot set the owner")?;
+            fchown(
+                file,
+                Some(Uid::from_raw(self.uid)),
+                Some(Gid::from_raw(self.gid)),
+            )
+            .context("cannot set the owner")?;
         }
         let special = self.mode & 0o7000 != 0;
         if special || created.is_none_or(|asked| asked & !creator.umask != self.mode) {
@@ -105,11 +121,18 @@ impl Meta {
         let name = OsStr::from_bytes(name);
         if creator.uid == 0 {
             let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-            fchownat(&dir, name, Some(uid), Some(gid), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
-                .context("cannot set the owner")?;
+            fchownat(
+                &dir,
+                name,
+                Some(uid),
+                Some(gid),
+                nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
+            )
+            .context("cannot set the owner")?;
         }
         let (_, mtime) = self.times();
-        utimensat(dir, name, &mtime, &mtime, UtimensatFlags::NoFollowSymlink).context("cannot set the time")
+        utimensat(dir, name, &mtime, &mtime, UtimensatFlags::NoFollowSymlink)
+            .context("cannot set the time")
     }
 
     fn times(&self) -> (TimeSpec, TimeSpec) {
@@ -123,8 +146,20 @@ pub fn set_xattr(file: &File, name: &OsStr, value: &[u8]) -> Result<()> {
     match file.set_xattr(name, value) {
         Ok(()) => Ok(()),
         Err(e) => match e.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::EOPNOTSUPP | Errno::EPERM | Errno::EINVAL | Errno::E2BIG | Errno::ENOSPC | Errno::ERANGE) => Ok(()),
-            _ => Err(e).with_context(|| format!("cannot set the attribute {}", crate::text::escape_bytes(name.as_bytes()))),
+            Some(
+                Errno::EOPNOTSUPP
+                | Errno::EPERM
+                | Errno::EINVAL
+                | Errno::E2BIG
+                | Errno::ENOSPC
+                | Errno::ERANGE,
+            ) => Ok(()),
+            _ => Err(e).with_context(|| {
+                format!(
+                    "cannot set the attribute {}",
+                    crate::text::escape_bytes(name.as_bytes())
+                )
+            }),
         },
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! A layer comes as a compressed tar archive and goes either into a directory of its own in the form overlayfs wants
 //! ([`Layout::Overlay`]; the kernel puts the layers together at mount time) or on top of the lower layers in one tree
-//! ([`Layout::Merged`]). The archive is hostile until proven otherwise. Its way: [`stream`] decompresses and hashes,
-//! [`entry`] reads headers, [`apply`] makes files, [`whiteout`] deletes, [`settle`] does what needs the lower layers.
+//! ([`Layout::Merged`]). The archive is hostile until proven otherwise. Its way: `stream` decompresses and hashes,
+//! `entry` reads headers, `apply` makes files, `whiteout` deletes, `settle` does what needs the lower layers.
 //! OCI image-spec, layer.md.
 
 mod apply;
+mod content;
 mod entry;
 mod meta;
 mod settle;
@@ -42,10 +43,15 @@ pub struct Limits {
 
 impl Limits {
     /// The defaults.
-    pub const DEFAULT: Limits = Limits { unpacked_bytes: None };
+    pub const DEFAULT: Limits = Limits {
+        unpacked_bytes: None,
+    };
 
     fn of(self, compressed: Option<u64>) -> u64 {
-        let grown = compressed.unwrap_or(1 << 34).saturating_mul(100).max(4 << 30);
+        let grown = compressed
+            .unwrap_or(1 << 34)
+            .saturating_mul(100)
+            .max(4 << 30);
         self.unpacked_bytes.unwrap_or(grown)
     }
 }
@@ -68,7 +74,10 @@ pub struct Unpacked {
 impl Unpacked {
     /// Finishes the layer on top of the unpacked directories `lowers`, nearest first. Returns what was left out.
     pub fn settle(self, lowers: &[PathBuf]) -> Result<Vec<String>> {
-        let lowers = lowers.iter().map(|dir| Root::open(dir)).collect::<Result<Vec<_>>>()?;
+        let lowers = lowers
+            .iter()
+            .map(|dir| Root::open(dir))
+            .collect::<Result<Vec<_>>>()?;
         self.applier.settle(&lowers)
     }
 }
@@ -87,8 +96,13 @@ pub fn unpack(
     let mut applier = Applier::new(Root::open(dir)?, layout, limit);
     // Headers and padding come on top of the files' bytes.
     let stream_limit = limit.saturating_add(limit / 2).saturating_add(64 << 20);
-    let ((), diff_id) = stream::decompressed(blob, stream_limit, |tar| apply_all(tar, &mut applier))?;
-    Ok(Unpacked { diff_id, size: applier.written(), applier })
+    let ((), diff_id) =
+        stream::decompressed(blob, stream_limit, |tar| apply_all(tar, &mut applier))?;
+    Ok(Unpacked {
+        diff_id,
+        size: applier.written(),
+        applier,
+    })
 }
 
 fn apply_all(tar: &mut stream::Chunks, applier: &mut Applier) -> Result<()> {
@@ -97,7 +111,9 @@ fn apply_all(tar: &mut stream::Chunks, applier: &mut Applier) -> Result<()> {
     let mut entries = archive.entries()?;
     loop {
         left.set(HEADER_ALLOWANCE);
-        let Some(raw) = entries.next() else { return Ok(()) };
+        let Some(raw) = entries.next() else {
+            return Ok(());
+        };
         left.set(u64::MAX);
         let mut raw = raw.context("the layer is no valid tar archive")?;
         let entry = entry::read(&mut raw)?;

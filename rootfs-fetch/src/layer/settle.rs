@@ -33,6 +33,11 @@ impl Applier {
             self.link_to_lower(&link, &target, lowers)
                 .with_context(|| format!("cannot unpack \"{}\"", escape_bytes(&link)))?;
         }
+        for path in std::mem::take(&mut self.whiteouts) {
+            self.drop_idle_whiteout(&path, lowers).with_context(|| {
+                format!("cannot finish the whiteout \"{}\"", escape_bytes(&path))
+            })?;
+        }
         if self.layout == super::Layout::Overlay {
             // A layer that does not mention its root must not change the root's mode.
             self.directories.entry(Vec::new()).or_insert(None);
@@ -64,16 +69,50 @@ impl Applier {
         match meta {
             Some(meta) => meta.put(&directory, &self.creator, None),
             None if path.is_empty() && self.layout == super::Layout::Merged => Ok(()),
-            None => fchmod(&directory, Mode::from_bits_truncate(0o755)).context("cannot set the mode"),
+            None => {
+                fchmod(&directory, Mode::from_bits_truncate(0o755)).context("cannot set the mode")
+            }
         }
+    }
+
+    /// Removes a whiteout that hides nothing. In a directory that only this layer has, overlayfs does not filter
+    /// whiteouts, and a program that lists it would meet a name without a file.
+    fn drop_idle_whiteout(&self, path: &[u8], lowers: &[Root]) -> Result<()> {
+        let (above, name) = split(path);
+        let Some(dir) = self.own_directory(above)? else {
+            return Ok(());
+        };
+        let idle = self.hides_below(above)? || find(lowers.iter(), path)?.is_none();
+        match root::stat(&dir, name) {
+            Ok(stat) if idle && is_whiteout(&stat) => {
+                root::remove(dir.as_fd(), name).map_err(Into::into)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A directory of this layer, unless its path leads through a link.
+    fn own_directory(&self, path: &[u8]) -> Result<Option<OwnedFd>> {
+        let mut dir = self.root.directory(b"")?;
+        for part in path.split(|b| *b == b'/').filter(|p| !p.is_empty()) {
+            dir = match root::open_directory(dir.as_fd(), part) {
+                Ok(dir) => dir,
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(None),
+                Err(errno) => return Err(errno.into()),
+            };
+        }
+        Ok(Some(dir))
     }
 
     /// What lower layers say about a directory that this one only implies.
     fn meta_below(&self, path: &[u8], lowers: &[Root]) -> Result<Option<Meta>> {
-        if lowers.is_empty() || self.hides_below(path)? {
+        // An opaque directory hides what is in the lower one, not its owner and mode.
+        if lowers.is_empty() || self.fresh.contains(path) || self.hides_below(split(path).0)? {
             return Ok(None);
         }
-        let Some((dir, name, stat)) = find(lowers.iter(), path)? else { return Ok(None) };
+        let Some((dir, name, stat)) = find(lowers.iter(), path)? else {
+            return Ok(None);
+        };
         if root::kind(&stat) != SFlag::S_IFDIR {
             return Ok(None);
         }
@@ -102,7 +141,10 @@ impl Applier {
         let missing = || format!("it is a hard link to {shown}, which does not exist");
         let own = std::iter::once(&self.root);
         let (dir, name, stat) = find(own.chain(lowers), target)?.with_context(missing)?;
-        ensure!(root::kind(&stat) != SFlag::S_IFDIR, "it is a hard link to the directory {shown}");
+        ensure!(
+            root::kind(&stat) != SFlag::S_IFDIR,
+            "it is a hard link to the directory {shown}"
+        );
         let (above, target_name) = split(target);
         let here = self.parent(above)?;
         if root::stat(&here.fd, target_name) == Err(Errno::ENOENT) {
@@ -123,7 +165,10 @@ fn find<'a>(
     layers: impl Iterator<Item = &'a Root>,
     path: &[u8],
 ) -> Result<Option<(OwnedFd, Vec<u8>, FileStat)>> {
-    let mut parts: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|p| !p.is_empty()).collect();
+    let mut parts: Vec<&[u8]> = path
+        .split(|b| *b == b'/')
+        .filter(|p| !p.is_empty())
+        .collect();
     let name = parts.pop().unwrap_or(b".");
     for layer in layers {
         let mut dir = Some(layer.directory(b"")?);
@@ -174,9 +219,15 @@ fn copy_up(
     match root::kind(stat) {
         SFlag::S_IFREG => {
             let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let mut source = File::from(openat(from, name, flags | OFlag::O_RDONLY, Mode::empty())?);
+            let mut source =
+                File::from(openat(from, name, flags | OFlag::O_RDONLY, Mode::empty())?);
             let create = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-            let mut copy = File::from(openat(to, to_name, flags | create, Mode::from_bits_truncate(0o600))?);
+            let mut copy = File::from(openat(
+                to,
+                to_name,
+                flags | create,
+                Mode::from_bits_truncate(0o600),
+            )?);
             std::io::copy(&mut source, &mut copy)?;
             Meta::of(stat, Some(&source)).put(&copy, creator, None)
         }

@@ -28,7 +28,11 @@ pub fn decompressed<T>(
     let (sender, receiver) = sync_channel(QUEUE);
     thread::scope(|scope| {
         let producer = scope.spawn(move || produce(blob, limit, &sender));
-        let mut chunks = Chunks { receiver: Some(receiver), chunk: Vec::new(), read: 0 };
+        let mut chunks = Chunks {
+            receiver: Some(receiver),
+            chunk: Vec::new(),
+            read: 0,
+        };
         let consumed = consume(&mut chunks);
         if consumed.is_ok() {
             // What follows the end of the archive is part of the digest all the same.
@@ -52,9 +56,15 @@ pub fn decoder<'a>(blob: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
     Ok(match start {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(blob)?),
-        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(blob)?),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => bail!("the layer is compressed with xz, which images may not use; unpack it first"),
-        [b'B', b'Z', b'h', ..] => bail!("the layer is compressed with bzip2, which images may not use; unpack it first"),
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+            Box::new(zstd::stream::read::Decoder::with_buffer(blob)?)
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            bail!("the layer is compressed with xz, which images may not use; unpack it first")
+        }
+        [b'B', b'Z', b'h', ..] => {
+            bail!("the layer is compressed with bzip2, which images may not use; unpack it first")
+        }
         _ => Box::new(blob),
     })
 }
@@ -91,7 +101,11 @@ impl Read for Chunks {
 }
 
 /// Returns `None` when the consumer hung up.
-fn produce(mut blob: impl Read, limit: u64, sender: &SyncSender<Vec<u8>>) -> Result<Option<Digest>> {
+fn produce(
+    mut blob: impl Read,
+    limit: u64,
+    sender: &SyncSender<Vec<u8>>,
+) -> Result<Option<Digest>> {
     let mut hasher = Hasher::default();
     let mut total: u64 = 0;
     {
@@ -100,7 +114,10 @@ fn produce(mut blob: impl Read, limit: u64, sender: &SyncSender<Vec<u8>>) -> Res
             let mut chunk = vec![0; CHUNK];
             let mut filled = 0;
             while filled < CHUNK {
-                match plain.read(&mut chunk[filled..]).context("cannot read the layer")? {
+                match plain
+                    .read(&mut chunk[filled..])
+                    .context("cannot read the layer")?
+                {
                     0 => break,
                     n => filled += n,
                 }
@@ -111,7 +128,9 @@ fn produce(mut blob: impl Read, limit: u64, sender: &SyncSender<Vec<u8>>) -> Res
             chunk.truncate(filled);
             total += filled as u64;
             if total > limit {
-                bail!("the layer inflates to more than {limit} bytes, which looks like a bomb; allow more with the limit on unpacked bytes");
+                bail!(
+                    "the layer inflates to more than {limit} bytes, which looks like a bomb; allow more with the limit on unpacked bytes"
+                );
             }
             hasher.update(&chunk);
             if sender.send(chunk).is_err() {
@@ -147,7 +166,11 @@ mod tests {
     fn every_member_and_frame_counts_and_the_bytes_decide() {
         let (a, b) = (b"hello ".as_slice(), b"world".as_slice());
         let gz = [gzip(a), gzip(b)].concat();
-        let zst = [zstd::encode_all(a, 3).unwrap(), zstd::encode_all(b, 3).unwrap()].concat();
+        let zst = [
+            zstd::encode_all(a, 3).unwrap(),
+            zstd::encode_all(b, 3).unwrap(),
+        ]
+        .concat();
         for blob in [gz, zst, b"hello world".to_vec()] {
             let (bytes, digest) = read(&blob, 100).unwrap();
             assert_eq!(bytes, b"hello world");
@@ -164,7 +187,9 @@ mod tests {
         let crc = wrong.len() - 6;
         wrong[crc] ^= 1;
         assert!(read(&wrong, 1 << 20).is_err(), "crc");
-        let error = read(&gzip(&vec![0; 10 << 20]), 1 << 20).unwrap_err().to_string();
+        let error = read(&gzip(&vec![0; 10 << 20]), 1 << 20)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("bomb"), "{error}");
         assert!(read(b"\xfd7zXZ\0", 100).is_err(), "xz");
     }
@@ -172,7 +197,10 @@ mod tests {
     #[test]
     fn a_consumer_that_gives_up_does_not_hang_the_producer() {
         let blob = vec![0u8; 30 << 20];
-        let error = decompressed(blob.as_slice(), u64::MAX, |_| -> Result<()> { bail!("enough") }).unwrap_err();
+        let error = decompressed(blob.as_slice(), u64::MAX, |_| -> Result<()> {
+            bail!("enough")
+        })
+        .unwrap_err();
         assert_eq!(error.to_string(), "enough");
     }
 

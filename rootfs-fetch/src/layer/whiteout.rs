@@ -28,6 +28,9 @@ pub const OPAQUE: &str = "trusted.overlay.opaque";
 impl Applier {
     /// Handles the entry `.wh.<hidden>` in the directory `above`.
     pub(super) fn whiteout(&mut self, above: &[u8], hidden: &[u8]) -> Result<()> {
+        if self.layout == Layout::Merged {
+            self.claim(above)?;
+        }
         if hidden == b".wh..opq" {
             self.parent(above)?;
             return match self.layout {
@@ -52,28 +55,50 @@ impl Applier {
         }
     }
 
+    /// A whiteout implies the directories it lies in, so a whiteout of those spares them.
+    fn claim(&mut self, path: &[u8]) -> Result<()> {
+        self.parent(path)?;
+        let mut path = path;
+        while !path.is_empty() {
+            let (above, name) = root::split(path);
+            let inode = fstat(self.root.directory(above)?)?.st_ino;
+            self.mine.insert((inode, name.to_vec()));
+            path = above;
+        }
+        Ok(())
+    }
+
     /// Makes a directory hide everything that lower layers have in it.
     pub(super) fn make_opaque(&mut self, path: &[u8]) -> Result<()> {
         if self.layout == Layout::Merged {
             return Ok(());
         }
-        let fd = self.root.resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-        File::from(fd)
-            .set_xattr(OPAQUE, b"y")
-            .with_context(|| format!("cannot set {OPAQUE} (only root may, on a file system with extended attributes)"))
+        let fd = self
+            .root
+            .resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        File::from(fd).set_xattr(OPAQUE, b"y").with_context(|| {
+            format!(
+                "cannot set {OPAQUE} (only root may, on a file system with extended attributes)"
+            )
+        })
     }
 
     fn mark_deleted(&mut self, parent: &Parent, above: &[u8], hidden: &[u8]) -> Result<()> {
         match root::stat(&parent.fd, hidden) {
             Ok(stat) if root::kind(&stat) == SFlag::S_IFDIR => {
                 // This layer deletes the old one and has a new one: the new one must not show the old one's content.
-                self.make_opaque(&[above, hidden].join(&b'/'))
+                let path = crate::root::join(above, hidden);
+                self.fresh.insert(path.clone());
+                self.make_opaque(&path)
             }
             // A file of this layer hides the lower one anyway.
             Ok(_) => Ok(()),
             Err(Errno::ENOENT) => {
                 let name = OsStr::from_bytes(hidden);
-                mknodat(&parent.fd, name, SFlag::S_IFCHR, Mode::empty(), 0).context("cannot make a whiteout (only root may)")
+                mknodat(&parent.fd, name, SFlag::S_IFCHR, Mode::empty(), 0)
+                    .context("cannot make a whiteout (only root may)")?;
+                self.whiteouts.push(crate::root::join(above, hidden));
+                Ok(())
             }
             Err(errno) => Err(errno.into()),
         }
@@ -104,7 +129,11 @@ impl Applier {
         };
         if root::kind(&stat) != SFlag::S_IFDIR {
             if !mine {
-                unlinkat(&parent.fd, OsStr::from_bytes(name), UnlinkatFlags::NoRemoveDir)?;
+                unlinkat(
+                    &parent.fd,
+                    OsStr::from_bytes(name),
+                    UnlinkatFlags::NoRemoveDir,
+                )?;
             }
             return Ok(mine);
         }
@@ -121,7 +150,11 @@ impl Applier {
             left |= self.hide_below(&inner, &child, child_mine)?;
         }
         if !left {
-            unlinkat(&parent.fd, OsStr::from_bytes(name), UnlinkatFlags::RemoveDir)?;
+            unlinkat(
+                &parent.fd,
+                OsStr::from_bytes(name),
+                UnlinkatFlags::RemoveDir,
+            )?;
         }
         Ok(left)
     }

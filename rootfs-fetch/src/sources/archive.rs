@@ -13,9 +13,9 @@ use serde::Deserialize;
 use super::container::Container;
 use crate::digest::{Digest, Verified};
 use crate::documents::{self, Described, Document, LayerBlob, MAX_DOCUMENT};
+use crate::install::Source;
 use crate::name::ImageName;
 use crate::platform::Platform;
-use crate::pull::Source;
 
 /// One image found in a bag.
 pub struct Found {
@@ -44,13 +44,19 @@ pub fn images(bag: &Container, platform: &Platform) -> Result<Vec<Found>> {
     } else if bag.has("index.json") {
         layout_images(bag, platform)
     } else {
-        bail!("it has neither manifest.json (docker archive) nor index.json (OCI layout); a bare root file system is imported, not loaded")
+        bail!(
+            "it has neither manifest.json (docker archive) nor index.json (OCI layout); a bare root file system is imported, not loaded"
+        )
     }
 }
 
 fn saved_images(bag: &Container) -> Result<Vec<Found>> {
-    let saved: Vec<Saved> = serde_json::from_slice(&bag.document("manifest.json")?).context("cannot read manifest.json")?;
-    saved.into_iter().map(|image| saved_image(bag, image)).collect()
+    let saved: Vec<Saved> = serde_json::from_slice(&bag.document("manifest.json")?)
+        .context("cannot read manifest.json")?;
+    saved
+        .into_iter()
+        .map(|image| saved_image(bag, image))
+        .collect()
 }
 
 fn saved_image(bag: &Container, saved: Saved) -> Result<Found> {
@@ -64,16 +70,33 @@ fn saved_image(bag: &Container, saved: Saved) -> Result<Found> {
         entries.len(),
         diff_ids.len()
     );
-    let layers = documents::stack(diff_ids, entries.into_iter().map(|entry| (None, entry)).collect())?;
-    let names = saved.repo_tags.unwrap_or_default().iter().map(|t| t.parse()).collect::<Result<_>>()?;
-    Ok(Found { described: Described { config_bytes, config, layers }, names, digest: None })
+    let layers = documents::stack(
+        diff_ids,
+        entries.into_iter().map(|entry| (None, entry)).collect(),
+    )?;
+    let names = saved
+        .repo_tags
+        .unwrap_or_default()
+        .iter()
+        .map(|t| t.parse())
+        .collect::<Result<_>>()?;
+    Ok(Found {
+        described: Described {
+            config_bytes,
+            config,
+            layers,
+        },
+        names,
+        digest: None,
+    })
 }
 
 fn layout_images(bag: &Container, platform: &Platform) -> Result<Vec<Found>> {
-    let index: ImageIndex = match documents::parse(&bag.document("index.json")?, None).context("in index.json")? {
-        Document::Index(index) => index,
-        Document::Manifest(_) => bail!("index.json is no index"),
-    };
+    let index: ImageIndex =
+        match documents::parse(&bag.document("index.json")?, None).context("in index.json")? {
+            Document::Index(index) => *index,
+            Document::Manifest(_) => bail!("index.json is no index"),
+        };
     let mut groups: Vec<(Option<ImageName>, Vec<Descriptor>)> = Vec::new();
     for descriptor in index.manifests() {
         let name = name_of(descriptor);
@@ -85,20 +108,38 @@ fn layout_images(bag: &Container, platform: &Platform) -> Result<Vec<Found>> {
     ensure!(!groups.is_empty(), "index.json lists no images");
     let mut found = Vec::new();
     for (name, group) in groups {
-        let chosen = if let [only] = &group[..] { only } else { platform.choose(&group)? };
+        let chosen = if let [only] = &group[..] {
+            only
+        } else {
+            platform.choose(&group)?
+        };
         let manifest = follow(bag, chosen, platform, 0)?;
         let described = describe(bag, &manifest)?;
-        found.push(Found { described, names: name.into_iter().collect(), digest: Some(documents::digest_of(chosen)?) });
+        found.push(Found {
+            described,
+            names: name.into_iter().collect(),
+            digest: Some(documents::digest_of(chosen)?),
+        });
     }
     Ok(found)
 }
 
-fn follow(bag: &Container, descriptor: &Descriptor, platform: &Platform, depth: u32) -> Result<ImageManifest> {
+fn follow(
+    bag: &Container,
+    descriptor: &Descriptor,
+    platform: &Platform,
+    depth: u32,
+) -> Result<ImageManifest> {
     ensure!(depth < 4, "the index nests too deep");
     let bytes = blob(bag, descriptor)?;
-    match documents::parse(&bytes, Some(&descriptor.media_type().to_string()))? {
-        Document::Manifest(manifest) => Ok(manifest),
-        Document::Index(index) => follow(bag, platform.choose(index.manifests())?, platform, depth + 1),
+    match documents::parse(&bytes, Some(descriptor.media_type().as_ref()))? {
+        Document::Manifest(manifest) => Ok(*manifest),
+        Document::Index(index) => follow(
+            bag,
+            platform.choose(index.manifests())?,
+            platform,
+            depth + 1,
+        ),
     }
 }
 
@@ -109,7 +150,10 @@ fn describe(bag: &Container, manifest: &ImageManifest) -> Result<Described> {
 
 fn blob(bag: &Container, descriptor: &Descriptor) -> Result<Vec<u8>> {
     let (digest, size) = (documents::digest_of(descriptor)?, descriptor.size());
-    ensure!(size <= MAX_DOCUMENT, "{digest} is declared with {size} bytes, more than {MAX_DOCUMENT}");
+    ensure!(
+        size <= MAX_DOCUMENT,
+        "{digest} is declared with {size} bytes, more than {MAX_DOCUMENT}"
+    );
     let (reader, _) = bag.file(&blob_path(&digest))?;
     let mut bytes = Vec::new();
     Verified::new(reader, digest, size).read_to_end(&mut bytes)?;

@@ -62,13 +62,21 @@ impl Container {
             start[..2] != [0x1f, 0x8b] && start != [0x28, 0xb5, 0x2f, 0xfd]
         };
         let (file, _) = file.into_parts();
-        let file = if plain { file } else { unpacked_copy(file, spool, limit)? };
-        Archive::new(file).with_context(|| format!("cannot read {}", path.display())).map(Container::Archive)
+        let file = if plain {
+            file
+        } else {
+            unpacked_copy(file, spool, limit)?
+        };
+        Archive::new(file)
+            .with_context(|| format!("cannot read {}", path.display()))
+            .map(Container::Archive)
     }
 
     /// Opens an archive that arrives on a pipe.
     pub fn from_reader(reader: impl Read, spool: &Path, limit: u64) -> Result<Container> {
-        Ok(Container::Archive(Archive::new(unpacked_copy(reader, spool, limit)?)?))
+        Ok(Container::Archive(Archive::new(unpacked_copy(
+            reader, spool, limit,
+        )?)?))
     }
 
     /// Whether there is a file of this name.
@@ -85,12 +93,23 @@ impl Container {
                 let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
                 let file = File::from(root.resolve(&path, flags).with_context(context)?);
                 let meta = file.metadata()?;
-                ensure!(meta.is_file(), "\"{}\" is no regular file", escape_bytes(&path));
+                ensure!(
+                    meta.is_file(),
+                    "\"{}\" is no regular file",
+                    escape_bytes(&path)
+                );
                 Ok((Box::new(file), meta.len()))
             }
             Container::Archive(archive) => {
                 let (offset, size) = archive.find(&path).with_context(context)?;
-                Ok((Box::new(Section { file: &archive.file, offset, end: offset + size }), size))
+                Ok((
+                    Box::new(Section {
+                        file: &archive.file,
+                        offset,
+                        end: offset + size,
+                    }),
+                    size,
+                ))
             }
         }
     }
@@ -98,7 +117,11 @@ impl Container {
     /// A small file as a whole.
     pub fn document(&self, path: &str) -> Result<Vec<u8>> {
         let (reader, size) = self.file(path)?;
-        ensure!(size <= MAX_DOCUMENT, "\"{}\" has {size} bytes, more than {MAX_DOCUMENT}", escape(path));
+        ensure!(
+            size <= MAX_DOCUMENT,
+            "\"{}\" has {size} bytes, more than {MAX_DOCUMENT}",
+            escape(path)
+        );
         let mut bytes = Vec::new();
         reader.take(MAX_DOCUMENT).read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -118,15 +141,27 @@ impl Archive {
             let member = match entry.header().entry_type() {
                 EntryType::Regular | EntryType::Continuous => {
                     let inside = offset.checked_add(size).is_some_and(|end| end <= length);
-                    ensure!(inside, "\"{}\" reaches beyond the end of the archive", escape_bytes(&path));
+                    ensure!(
+                        inside,
+                        "\"{}\" reaches beyond the end of the archive",
+                        escape_bytes(&path)
+                    );
                     Member::File { offset, size }
                 }
-                EntryType::Symlink => Member::Link(join(split(&path).0, &entry.link_name_bytes().unwrap_or_default())),
-                EntryType::Link => Member::Link(clean(&entry.link_name_bytes().unwrap_or_default())?),
+                EntryType::Symlink => Member::Link(join(
+                    split(&path).0,
+                    &entry.link_name_bytes().unwrap_or_default(),
+                )),
+                EntryType::Link => {
+                    Member::Link(clean(&entry.link_name_bytes().unwrap_or_default())?)
+                }
                 _ => continue,
             };
             members.insert(path, member);
-            ensure!(members.len() <= MAX_MEMBERS, "the archive has more than {MAX_MEMBERS} members");
+            ensure!(
+                members.len() <= MAX_MEMBERS,
+                "the archive has more than {MAX_MEMBERS} members"
+            );
         }
         Ok(Archive { file, members })
     }
@@ -153,7 +188,9 @@ struct Section<'a> {
 
 impl Read for Section<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let want = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX).min(buf.len());
+        let want = usize::try_from(self.end - self.offset)
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
         let n = self.file.read_at(&mut buf[..want], self.offset)?;
         self.offset += n as u64;
         Ok(n)
@@ -163,13 +200,19 @@ impl Read for Section<'_> {
 /// A nameless file in `spool` with the plain bytes; it vanishes when it is closed.
 fn unpacked_copy(from: impl Read, spool: &Path, limit: u64) -> Result<File> {
     let path = spool.join(format!("archive-{}", std::process::id()));
-    let file = fs_err::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+    let file = fs_err::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)?;
     fs_err::remove_file(&path)?;
     let (mut file, _) = file.into_parts();
     let mut plain = decoder(from)?.take(limit);
     let copied = io::copy(&mut plain, &mut file).context("cannot read the archive")?;
     if copied >= limit {
-        bail!("the archive unpacks to more than {limit} bytes; allow more with the limit on unpacked bytes");
+        bail!(
+            "the archive unpacks to more than {limit} bytes; allow more with the limit on unpacked bytes"
+        );
     }
     file.flush()?;
     Ok(file)

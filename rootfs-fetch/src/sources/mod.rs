@@ -11,11 +11,11 @@ use oci_spec::image::ImageConfiguration;
 
 use crate::digest::Digest;
 use crate::documents::{Described, LayerBlob, parse_config};
+use crate::install::{Install, Source, short};
 use crate::layer::{self, Layout, Limits};
 use crate::name::ImageName;
 use crate::platform::Platform;
 use crate::progress::Progress;
-use crate::pull::{Install, Source, short};
 use crate::root::remove_tree;
 use crate::store::{Store, make_private};
 
@@ -23,7 +23,7 @@ pub(crate) use self::archive::images;
 pub(crate) use self::container::Container;
 
 /// The most bytes a compressed archive may have once it is plain, unless the caller sets a limit: 64 GiB.
-const MAX_ARCHIVE: u64 = 64 << 30;
+pub(crate) const MAX_ARCHIVE: u64 = 64 << 30;
 
 /// How to import a bare root file system.
 #[derive(Default)]
@@ -47,23 +47,40 @@ impl Store {
         let _layers = self.lock_layers(|| progress.line("Waiting for another pull to finish"))?;
         let spool = self.spool()?;
         let bag = Container::open(path, &spool, limits.unpacked_bytes.unwrap_or(MAX_ARCHIVE))?;
-        self.load_all(&bag, limits, progress).with_context(|| format!("cannot load {}", path.display()))
+        self.load_all(&bag, limits, progress)
+            .with_context(|| format!("cannot load {}", path.display()))
     }
 
     /// The same from a pipe.
-    pub fn load_reader(&self, reader: impl Read, limits: Limits, progress: &Progress) -> Result<Vec<String>> {
+    pub fn load_reader(
+        &self,
+        reader: impl Read,
+        limits: Limits,
+        progress: &Progress,
+    ) -> Result<Vec<String>> {
         let _layers = self.lock_layers(|| progress.line("Waiting for another pull to finish"))?;
         let spool = self.spool()?;
-        let bag = Container::from_reader(reader, &spool, limits.unpacked_bytes.unwrap_or(MAX_ARCHIVE))?;
-        self.load_all(&bag, limits, progress).context("cannot load the archive")
+        let bag =
+            Container::from_reader(reader, &spool, limits.unpacked_bytes.unwrap_or(MAX_ARCHIVE))?;
+        self.load_all(&bag, limits, progress)
+            .context("cannot load the archive")
     }
 
     /// Makes an image of one layer from a tar archive of a root file system (compressed or not). Returns its id.
-    pub fn import(&self, archive: impl Read + Send, options: &ImportOptions, progress: &Progress) -> Result<Digest> {
+    pub fn import(
+        &self,
+        archive: impl Read + Send,
+        options: &ImportOptions,
+        progress: &Progress,
+    ) -> Result<Digest> {
         let _layers = self.lock_layers(|| progress.line("Waiting for another pull to finish"))?;
         let spool = self.spool()?;
         let path = spool.join("import");
-        let mut file = fs_err::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let mut file = fs_err::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
         let mut archive = archive;
         std::io::copy(&mut archive, &mut file).context("cannot read the archive")?;
         // The image's id depends on the content's digest, so it is read once for that and once to unpack it.
@@ -73,22 +90,46 @@ impl Store {
         let described = Described {
             config: parse_config(&config_bytes)?,
             config_bytes,
-            layers: vec![LayerBlob { diff_id: diff_id.clone(), chain_id: diff_id, blob: None, entry: String::new() }],
+            layers: vec![LayerBlob {
+                diff_id: diff_id.clone(),
+                chain_id: diff_id,
+                blob: None,
+                entry: String::new(),
+            }],
         };
         let (file, _) = file.into_parts();
         let names: Vec<String> = options.name.iter().map(ImageName::canonical).collect();
         let source = Imported(file);
-        let install = Install { store: self, source: &source, progress, limits: options.limits };
+        let install = Install {
+            store: self,
+            source: &source,
+            progress,
+            limits: options.limits,
+        };
         Ok(install.run(&described, &names, None)?.id)
     }
 
-    fn load_all(&self, bag: &Container, limits: Limits, progress: &Progress) -> Result<Vec<String>> {
+    fn load_all(
+        &self,
+        bag: &Container,
+        limits: Limits,
+        progress: &Progress,
+    ) -> Result<Vec<String>> {
         let mut loaded = Vec::new();
         for found in images(bag, &Platform::host())? {
             let names: Vec<String> = found.names.iter().map(ImageName::canonical).collect();
             // What a registry would call it is only known with a repository.
-            let pinned = found.names.first().zip(found.digest).map(|(n, d)| n.with_digest(d).canonical());
-            let install = Install { store: self, source: bag, progress, limits };
+            let pinned = found
+                .names
+                .first()
+                .zip(found.digest)
+                .map(|(n, d)| n.with_digest(d).canonical());
+            let install = Install {
+                store: self,
+                source: bag,
+                progress,
+                limits,
+            };
             let image = install.run(&found.described, &names, pinned)?;
             if found.names.is_empty() {
                 progress.line(&format!("Loaded image ID: {}", image.id));
@@ -133,7 +174,10 @@ fn digest_of(mut reader: impl Read) -> Result<Digest> {
     let mut hasher = crate::digest::Hasher::default();
     let mut buffer = vec![0; 128 << 10];
     loop {
-        match reader.read(&mut buffer).context("cannot read the archive")? {
+        match reader
+            .read(&mut buffer)
+            .context("cannot read the archive")?
+        {
             0 => return Ok(hasher.finish()),
             n => hasher.update(&buffer[..n]),
         }
@@ -143,7 +187,10 @@ fn digest_of(mut reader: impl Read) -> Result<Digest> {
 fn imported_config(diff_id: &Digest, options: &ImportOptions) -> Result<Vec<u8>> {
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
     let now = jiff::Timestamp::now().to_string();
-    let comment = options.message.clone().unwrap_or_else(|| "Imported from an archive".to_owned());
+    let comment = options
+        .message
+        .clone()
+        .unwrap_or_else(|| "Imported from an archive".to_owned());
     let mut value = serde_json::json!({
         "created": now,
         "architecture": platform.architecture,
@@ -171,8 +218,13 @@ pub(crate) fn merge(
         let size = layer.blob.as_ref().map(|(_, size)| *size);
         let context = || format!("layer {}", short(layer));
         let shown = progress.layer(short(layer), size);
-        let unpacked = layer::unpack(source.open(layer)?, dir, Layout::Merged, limits, size).with_context(context)?;
-        anyhow::ensure!(unpacked.diff_id == layer.diff_id, "layer {} is not the one the configuration names", short(layer));
+        let unpacked = layer::unpack(source.open(layer)?, dir, Layout::Merged, limits, size)
+            .with_context(context)?;
+        anyhow::ensure!(
+            unpacked.diff_id == layer.diff_id,
+            "layer {} is not the one the configuration names",
+            short(layer)
+        );
         for warning in unpacked.settle(&[]).with_context(context)? {
             progress.warning(&warning);
         }

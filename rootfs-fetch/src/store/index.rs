@@ -46,11 +46,19 @@ impl Index {
         let path = dir.join("images.json");
         let bytes = match fs_err::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Index { version: VERSION, images: Vec::new() }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Index {
+                    version: VERSION,
+                    images: Vec::new(),
+                });
+            }
             Err(e) => return Err(e.into()),
         };
         let index: Index = serde_json::from_slice(&bytes).with_context(|| {
-            format!("{} is damaged; delete it, then load or pull the images again (layers are kept)", path.display())
+            format!(
+                "{} is damaged; delete it, then load or pull the images again (layers are kept)",
+                path.display()
+            )
         })?;
         ensure!(
             index.version == VERSION,
@@ -80,7 +88,11 @@ impl Index {
             return Ok(None);
         }
         let hex = hex.to_ascii_lowercase();
-        let fits: Vec<&Record> = self.images.iter().filter(|r| r.id.hex().starts_with(&hex)).collect();
+        let fits: Vec<&Record> = self
+            .images
+            .iter()
+            .filter(|r| r.id.hex().starts_with(&hex))
+            .collect();
         match fits[..] {
             [] => Ok(None),
             [one] => Ok(Some(one)),
@@ -116,7 +128,9 @@ impl Record {
     /// Whether `name` means this image. A digest decides alone, whatever tag stands before it.
     pub(crate) fn is_called(&self, name: &ImageName) -> bool {
         match &name.digest {
-            Some(digest) => self.digests.contains(&name.with_digest(digest.clone()).canonical()),
+            Some(digest) => self
+                .digests
+                .contains(&name.with_digest(digest.clone()).canonical()),
             None => self.names.contains(&name.canonical()),
         }
     }
@@ -148,8 +162,14 @@ mod tests {
     fn record(id: &str, names: &[&str]) -> Record {
         Record {
             id: format!("sha256:{id:0<64}").parse().unwrap(),
-            names: names.iter().map(|n| n.parse::<ImageName>().unwrap().canonical()).collect(),
-            digests: vec![format!("docker.io/library/alpine@sha256:{}", "d".repeat(64))],
+            names: names
+                .iter()
+                .map(|n| n.parse::<ImageName>().unwrap().canonical())
+                .collect(),
+            digests: vec![format!(
+                "docker.io/library/alpine@sha256:{}",
+                "d".repeat(64)
+            )],
             layers: vec![],
             size: 0,
         }
@@ -157,19 +177,46 @@ mod tests {
 
     #[test]
     fn images_are_found_by_name_and_id() {
-        let index = Index { version: 1, images: vec![record("abc1", &["alpine"]), record("abc2", &["abc1:latest", "q.io/x:1"])] };
-        let find = |text: &str| index.find(text).map(|r| r.map(|r| r.id.hex()[..4].to_owned()));
+        let index = Index {
+            version: 1,
+            images: vec![
+                record("abc1", &["alpine"]),
+                record("abc2", &["abc1:latest", "q.io/x:1"]),
+            ],
+        };
+        let find = |text: &str| {
+            index
+                .find(text)
+                .map(|r| r.map(|r| r.id.hex()[..4].to_owned()))
+        };
         for (text, want) in [
-            ("alpine", Some("abc1")), ("alpine:latest", Some("abc1")), ("docker.io/library/alpine", Some("abc1")),
-            ("alpine:3", None), ("abc1", Some("abc2")), ("sha256:abc1", Some("abc1")), ("abc2", Some("abc2")),
-            ("q.io/x:1", Some("abc2")), ("q.io/x", None), ("zzz", None), ("", None), ("sha256:", None),
+            ("alpine", Some("abc1")),
+            ("alpine:latest", Some("abc1")),
+            ("docker.io/library/alpine", Some("abc1")),
+            ("alpine:3", None),
+            ("abc1", Some("abc2")),
+            ("sha256:abc1", Some("abc1")),
+            ("abc2", Some("abc2")),
+            ("q.io/x:1", Some("abc2")),
+            ("q.io/x", None),
+            ("zzz", None),
+            ("", None),
+            ("sha256:", None),
         ] {
             assert_eq!(find(text).unwrap().as_deref(), want, "{text}");
         }
         assert!(find("abc").unwrap_err().downcast_ref::<Error>().is_some());
         let digest = "d".repeat(64);
-        assert_eq!(find(&format!("alpine@sha256:{digest}")).unwrap().as_deref(), Some("abc1"));
-        assert_eq!(find(&format!("alpine:9@sha256:{digest}")).unwrap().as_deref(), Some("abc1"));
+        assert_eq!(
+            find(&format!("alpine@sha256:{digest}")).unwrap().as_deref(),
+            Some("abc1")
+        );
+        assert_eq!(
+            find(&format!("alpine:9@sha256:{digest}"))
+                .unwrap()
+                .as_deref(),
+            Some("abc1")
+        );
         assert_eq!(find(&format!("busybox@sha256:{digest}")).unwrap(), None);
     }
 }

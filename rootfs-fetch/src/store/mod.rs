@@ -61,7 +61,9 @@ impl Store {
         if !dir.is_dir() {
             make_private(dir)?;
         }
-        Ok(Store { dir: dir.to_owned() })
+        Ok(Store {
+            dir: dir.to_owned(),
+        })
     }
 
     /// The image with this name, id or unique beginning of an id; `None` if it is not here. Reads two small files.
@@ -78,14 +80,23 @@ impl Store {
 
     /// Like [`Store::find`], but absence is an error, [`Error::NoSuchImage`].
     pub fn get(&self, name_or_id: &str) -> Result<Image> {
-        self.find(name_or_id)?.ok_or_else(|| Error::NoSuchImage(crate::text::escape(name_or_id)).into())
+        self.find(name_or_id)?
+            .ok_or_else(|| Error::NoSuchImage(crate::text::escape(name_or_id)).into())
     }
 
     /// All images, the newest first.
     pub fn list(&self) -> Result<Vec<Image>> {
         let index = Index::read(&self.dir)?;
-        let mut images = index.images.iter().map(|r| self.image(r)).collect::<Result<Vec<_>>>()?;
-        images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.names.cmp(&b.names)));
+        let mut images = index
+            .images
+            .iter()
+            .map(|r| self.image(r))
+            .collect::<Result<Vec<_>>>()?;
+        images.sort_by(|a, b| {
+            b.created
+                .cmp(&a.created)
+                .then_with(|| a.names.cmp(&b.names))
+        });
         Ok(images)
     }
 
@@ -93,7 +104,9 @@ impl Store {
     pub fn tag(&self, name_or_id: &str, name: &ImageName) -> Result<()> {
         let _lock = self.lock()?;
         let mut index = Index::read(&self.dir)?;
-        let found = index.find(name_or_id)?.ok_or_else(|| Error::NoSuchImage(crate::text::escape(name_or_id)))?;
+        let found = index
+            .find(name_or_id)?
+            .ok_or_else(|| Error::NoSuchImage(crate::text::escape(name_or_id)))?;
         let id = found.id.clone();
         index.add_name(&id, &name.canonical());
         index.write(&self.dir)
@@ -116,7 +129,11 @@ impl Store {
             id: record.id.clone(),
             names: short(&record.names),
             repo_digests: short(&record.digests),
-            layers: record.layers.iter().map(|chain| self.layer_fs(chain)).collect(),
+            layers: record
+                .layers
+                .iter()
+                .map(|chain| self.layer_fs(chain))
+                .collect(),
             config,
             size: record.size,
             created,
@@ -162,7 +179,9 @@ impl Store {
         match Flock::lock(open_lock(&path)?, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(lock)),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock {}", path.display())),
+            Err((_, errno)) => {
+                Err(errno).with_context(|| format!("cannot lock {}", path.display()))
+            }
         }
     }
 }
@@ -183,7 +202,9 @@ pub(crate) fn make_private(dir: &Path) -> Result<()> {
 
 /// The short form of a canonical name.
 fn familiar(canonical: &str) -> String {
-    canonical.parse::<ImageName>().map_or_else(|_| canonical.to_owned(), |n| n.familiar())
+    canonical
+        .parse::<ImageName>()
+        .map_or_else(|_| canonical.to_owned(), |n| n.familiar())
 }
 
 fn lock(path: &Path) -> Result<Flock<std::fs::File>> {
@@ -193,6 +214,9 @@ fn lock(path: &Path) -> Result<Flock<std::fs::File>> {
 }
 
 fn open_lock(path: &Path) -> Result<std::fs::File> {
-    let file = fs_err::OpenOptions::new().create(true).append(true).open(path)?;
+    let file = fs_err::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)?;
     Ok(file.into_parts().0)
 }

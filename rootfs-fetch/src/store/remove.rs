@@ -58,14 +58,24 @@ impl Store {
         let mut index = Index::read(self.dir())?;
         let found = index.find(name_or_id)?.cloned();
         let record = found.ok_or_else(|| Error::NoSuchImage(escape(name_or_id)))?;
-        let name = name_or_id.parse::<ImageName>().ok().filter(|n| record.is_called(n));
+        let name = name_or_id
+            .parse::<ImageName>()
+            .ok()
+            .filter(|n| record.is_called(n));
         let gone = names_to_go(&record, name.as_ref());
-        let last = record.names.iter().chain(&record.digests).all(|n| gone.contains(n));
+        let last = record
+            .names
+            .iter()
+            .chain(&record.digests)
+            .all(|n| gone.contains(n));
         let user = user(&record.id);
         if force == Force::No {
             refuse(name_or_id, &record, name.as_ref(), last, user.as_deref())?;
         }
-        let mut removed: Vec<Removed> = gone.iter().map(|n| Removed::Untagged(familiar(n))).collect();
+        let mut removed: Vec<Removed> = gone
+            .iter()
+            .map(|n| Removed::Untagged(familiar(n)))
+            .collect();
         if last && user.is_none() {
             index.images.retain(|r| r.id != record.id);
             removed.push(Removed::Deleted(record.id.clone()));
@@ -94,7 +104,10 @@ impl Store {
     pub fn prune(&self, user: &dyn Fn(&Digest) -> Option<String>) -> Result<Vec<Removed>> {
         let nameless: Vec<Digest> = {
             let index = Index::read(self.dir())?;
-            let dangling = index.images.iter().filter(|r| r.names.is_empty() && user(&r.id).is_none());
+            let dangling = index
+                .images
+                .iter()
+                .filter(|r| r.names.is_empty() && user(&r.id).is_none());
             dangling.map(|r| r.id.clone()).collect()
         };
         let mut removed = Vec::new();
@@ -118,13 +131,23 @@ impl Store {
 
     fn sweep(&self, keep: Duration) -> Result<()> {
         let index = Index::read(self.dir())?;
-        let used: BTreeSet<_> = index.images.iter().flat_map(|r| &r.layers).map(|l| self.layer_dir(l)).collect();
+        let used: BTreeSet<_> = index
+            .images
+            .iter()
+            .flat_map(|r| &r.layers)
+            .map(|l| self.layer_dir(l))
+            .collect();
         for part in ["layers", "partial"] {
-            let Ok(entries) = fs_err::read_dir(self.dir().join(part)) else { continue };
+            let Ok(entries) = fs_err::read_dir(self.dir().join(part)) else {
+                continue;
+            };
             for entry in entries {
                 let entry = entry?;
                 let time = entry.metadata().and_then(|m| m.modified());
-                let age = time.ok().and_then(|t| SystemTime::now().duration_since(t).ok()).unwrap_or_default();
+                let age = time
+                    .ok()
+                    .and_then(|t| SystemTime::now().duration_since(t).ok())
+                    .unwrap_or_default();
                 if age >= keep && !used.contains(&entry.path()) {
                     remove_tree(&entry.path())?;
                 }
@@ -138,7 +161,12 @@ impl Store {
 /// the repository's digests with it.
 fn names_to_go(record: &Record, name: Option<&ImageName>) -> Vec<String> {
     let Some(name) = name else {
-        return record.names.iter().chain(&record.digests).cloned().collect();
+        return record
+            .names
+            .iter()
+            .chain(&record.digests)
+            .cloned()
+            .collect();
     };
     let same = |other: &String| {
         let other = other.parse::<ImageName>().ok();
@@ -149,14 +177,37 @@ fn names_to_go(record: &Record, name: Option<&ImageName>) -> Vec<String> {
         None => vec![name.canonical()],
     };
     if !record.names.iter().any(|n| same(n) && !gone.contains(n)) {
-        gone.extend(record.digests.iter().filter(|d| same(d) && !gone.contains(d)).cloned().collect::<Vec<_>>());
+        gone.extend(
+            record
+                .digests
+                .iter()
+                .filter(|d| same(d) && !gone.contains(d))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
     }
     gone
 }
 
-fn refuse(text: &str, record: &Record, name: Option<&ImageName>, last: bool, user: Option<&str>) -> Result<(), Error> {
-    let conflict = |why: String| Err(Error::Conflict { image: escape(text), why });
-    let repositories: BTreeSet<_> = record.names.iter().filter_map(|n| n.rsplit_once(':')).map(|(r, _)| r).collect();
+fn refuse(
+    text: &str,
+    record: &Record,
+    name: Option<&ImageName>,
+    last: bool,
+    user: Option<&str>,
+) -> Result<(), Error> {
+    let conflict = |why: String| {
+        Err(Error::Conflict {
+            image: escape(text),
+            why,
+        })
+    };
+    let repositories: BTreeSet<_> = record
+        .names
+        .iter()
+        .filter_map(|n| n.rsplit_once(':'))
+        .map(|(r, _)| r)
+        .collect();
     if name.is_none() && repositories.len() > 1 {
         return conflict("image is referenced in multiple repositories; force it, or remove the names one by one".into());
     }
