@@ -85,10 +85,14 @@ chdir $ENV{root} or die "chdir: $!\n";
 
 /// Taken back whatever happens: the cgroup and the directories. The rest goes with the last process.
 fn clean_up(plan: &Plan) -> String {
-    let mut text = String::from("trap 'set +e; kill \"$first\" 2>/dev/null; wait; rm -rf \"$dir\" \"$run\"");
+    let mut text =
+        String::from("trap 'set +e; kill \"$first\" 2>/dev/null; wait; rm -rf \"$dir\" \"$run\"");
     for step in plan.host.iter().rev() {
         if let Step::Cgroup(cgroups::Step::Create(path)) = step {
-            text += &format!("; rmdir {} 2>/dev/null", Shell::quote(&path.to_string_lossy()));
+            text += &format!(
+                "; rmdir {} 2>/dev/null",
+                Shell::quote(&path.to_string_lossy())
+            );
         }
     }
     text += "' EXIT\n";
@@ -97,14 +101,23 @@ fn clean_up(plan: &Plan) -> String {
 
 /// The clone. The cgroup is entered before it: its namespace takes the cgroup that one is in as its root.
 fn start(plan: &Plan) -> String {
-    let mut text = String::from("\n# 3. The first process, in namespaces of its own.\nmkfifo \"$run/pid\" \"$run/go\"\nexport run dir perl\n(\n");
+    let mut text = String::from(
+        "\n# 3. The first process, in namespaces of its own.\nmkfifo \"$run/pid\" \"$run/go\"\nexport run dir perl\n(\n",
+    );
     for step in plan.child().filter(|step| is_entry(step)) {
         text += &line(step);
     }
     if let Some(directory) = &plan.cgroup {
-        text += &format!("echo 0 > {}\n", Shell::quote(&directory.join("cgroup.procs").to_string_lossy()));
+        text += &format!(
+            "echo 0 > {}\n",
+            Shell::quote(&directory.join("cgroup.procs").to_string_lossy())
+        );
     }
-    let cgroup = if plan.prepare.iter().any(is_unshare) { " --cgroup" } else { "" };
+    let cgroup = if plan.prepare.iter().any(is_unshare) {
+        " --cgroup"
+    } else {
+        ""
+    };
     if let Shell::Bash(unshare) = plan.clone.shell() {
         text += &format!("exec {unshare}{cgroup} --propagation unchanged bash -c \"$child\"\n");
     }
@@ -117,7 +130,10 @@ fn is_entry(step: &Step) -> bool {
 }
 
 fn is_unshare(step: &Step) -> bool {
-    matches!(step, Step::Namespace(crate::kernel::namespaces::Step::Unshare(_)))
+    matches!(
+        step,
+        Step::Namespace(crate::kernel::namespaces::Step::Unshare(_))
+    )
 }
 
 /// A step as bash, below its call.
