@@ -13,15 +13,15 @@
 //! the program has started, and a word says which step failed and why. What was done is undone in
 //! reverse when anything fails.
 
-use std::io::IoSlice;
+mod child;
+
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
 };
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
@@ -181,7 +181,7 @@ fn attempt(
     let (pid, pidfd) = match cloned.context(format!("{}", plan.clone))? {
         Clone::Child => {
             drop(ours);
-            child(plan, std::mem::take(place), &theirs, telling)
+            child::child(plan, std::mem::take(place), &theirs, telling)
         }
         Clone::Parent(pid, pidfd) => (pid, pidfd),
     };
@@ -311,94 +311,6 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd
             // A child that ends with our word unread resets the socket: told once, before what it said.
             Err(Errno::EINTR | Errno::ECONNRESET) => (),
             Err(errno) => return Err(errno).context("hear from the child"),
-        }
-    }
-}
-
-/// The child's half. It ends in execve or in `_exit`, whatever happens.
-fn child(plan: &Plan, mut place: Place, socket: &OwnedFd, telling: Telling) -> ! {
-    // A panic must not unwind into the parent's code.
-    let guard = ExitOnDrop;
-    if let Err(failure) = take_all(plan, &mut place, socket, telling) {
-        let mut message = vec![FAILED, failure.code];
-        message.extend(format!("{:#}", failure.error).bytes().take(LONGEST - 2));
-        let _ = nix::unistd::write(socket, &message);
-    }
-    drop(guard);
-    unreachable!("the guard ends the process")
-}
-
-struct ExitOnDrop;
-
-impl Drop for ExitOnDrop {
-    fn drop(&mut self) {
-        sys::exit_now(125);
-    }
-}
-
-fn take_all(
-    plan: &Plan,
-    place: &mut Place,
-    socket: &OwnedFd,
-    telling: Telling,
-) -> Result<(), Failure> {
-    for step in &plan.prepare {
-        take_one(step, place, socket, telling)?;
-        if let Some(master) = place.master.take() {
-            let fds = [master.as_raw_fd()];
-            sendmsg::<()>(
-                socket.as_raw_fd(),
-                &[IoSlice::new(&[TERMINAL])],
-                &[ControlMessage::ScmRights(&fds)],
-                MsgFlags::empty(),
-                None,
-            )
-            .context("hand the terminal over")?;
-        }
-    }
-    wait_for_go(socket)?;
-    for step in &plan.enter {
-        take_one(step, place, socket, telling)?;
-    }
-    Ok(())
-}
-
-fn take_one(
-    step: &Step,
-    place: &mut Place,
-    socket: &OwnedFd,
-    telling: Telling,
-) -> Result<(), Failure> {
-    let before = Instant::now();
-    // What replaces this process is told before it happens; a failure follows all the same.
-    let last = matches!(
-        step,
-        Step::Program(crate::kernel::program::Step::Execute { .. })
-    );
-    let tell = |time: Duration| -> Result<()> {
-        if telling == Telling::Steps {
-            let mut message = vec![TOOK];
-            message.extend((time.as_nanos() as u64).to_le_bytes());
-            nix::unistd::write(socket, &message).context("tell of a step")?;
-        }
-        Ok(())
-    };
-    if last {
-        tell(Duration::ZERO)?;
-    }
-    step.take(place).map_err(|error| failure(step, error))?;
-    tell(before.elapsed()).map_err(Failure::from)
-}
-
-/// Waits for the host's word; the end of the socket means that the host has died or given up.
-fn wait_for_go(socket: &OwnedFd) -> Result<()> {
-    let mut word = [0; 1];
-    loop {
-        match nix::unistd::read(socket, &mut word) {
-            Ok(1..) => return Ok(()),
-            Ok(_) => sys::exit_now(125),
-            Err(Errno::EINTR) => (),
-            Err(errno) => return Err(errno).context("wait for the host"),
         }
     }
 }

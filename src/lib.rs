@@ -6,6 +6,7 @@
 //! * [`commands`]: one verb a file: arguments in, text out
 //! * [`exit`]: the exit codes
 //! * [`lesson`]: what a step tells about itself
+//! * [`request`]: what `run` was asked for
 //! * [`spec`]: from what was asked for to the one description of a container
 //! * [`plan`]: from the description to the list of steps: THE ORDER
 //! * [`step`]: one step, whatever concept it belongs to
@@ -30,6 +31,7 @@ pub mod lesson;
 pub mod net;
 pub mod out;
 pub mod plan;
+pub mod request;
 pub mod spec;
 pub mod step;
 pub mod store;

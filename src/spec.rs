@@ -4,125 +4,20 @@
 //! the kernel. The defaults are Docker's: its mounts, its devices, its capabilities, its masked paths.
 //! (OCI runtime-spec, config.md and config-linux.md)
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+mod mounts;
+
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use oci_spec::image::Config;
 use oci_spec::runtime::{
-    BoxBuilder, Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespaceBuilder,
-    LinuxNamespaceType, LinuxResources, Mount, MountBuilder, PosixRlimit, Process, ProcessBuilder,
-    RootBuilder, Spec, SpecBuilder, get_default_maskedpaths, get_default_readonly_paths,
+    BoxBuilder, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespaceBuilder, LinuxNamespaceType,
+    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, get_default_maskedpaths,
+    get_default_readonly_paths,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::kernel::{capabilities, seccomp};
-
-/// What `run` or `create` was asked for; stored with the container, since clean-up, restart and
-/// `inspect` work it out again from here.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Request {
-    /// The image as it was named.
-    pub image: String,
-    /// What follows the image on the command line.
-    pub command: Vec<String>,
-    /// `--entrypoint`: replaces the image's, and its command with it.
-    pub entrypoint: Option<Vec<String>>,
-    /// `-h`.
-    pub hostname: Option<String>,
-    /// `-e` and `--env-file`, `NAME=value`.
-    pub env: Vec<String>,
-    /// `-u`: `user[:group]`, names or numbers.
-    pub user: Option<String>,
-    /// `-w`.
-    pub working_dir: Option<PathBuf>,
-    /// `-t`.
-    pub tty: bool,
-    /// `-i`.
-    pub interactive: bool,
-    /// `--rm`.
-    pub auto_remove: bool,
-    /// Whose network the container uses.
-    pub network: NetworkMode,
-    /// `-v` and `--mount`.
-    pub binds: Vec<Bind>,
-    /// `--tmpfs`: path and options.
-    pub tmpfs: Vec<(PathBuf, String)>,
-    /// `--read-only`.
-    pub read_only: bool,
-    /// `--init`.
-    pub init: bool,
-    /// `--cap-add`.
-    pub cap_add: Vec<String>,
-    /// `--cap-drop`.
-    pub cap_drop: Vec<String>,
-    /// `--privileged`.
-    pub privileged: bool,
-    /// `--security-opt no-new-privileges`.
-    pub no_new_privileges: bool,
-    /// `--security-opt seccomp=unconfined`.
-    pub seccomp_unconfined: bool,
-    /// `--stop-signal`.
-    pub stop_signal: Option<String>,
-    /// `--stop-timeout`, seconds.
-    pub stop_timeout: Option<i64>,
-    /// `-l`.
-    pub labels: BTreeMap<String, String>,
-    /// `--dns`.
-    pub dns: Vec<IpAddr>,
-    /// `--dns-search`.
-    pub dns_search: Vec<String>,
-    /// `--dns-option`.
-    pub dns_options: Vec<String>,
-    /// `--add-host`.
-    pub add_host: Vec<(String, IpAddr)>,
-    /// `--ulimit`.
-    pub rlimits: Vec<PosixRlimit>,
-    /// `-m`, `--cpus`, `--pids-limit` as cgroup limits.
-    pub resources: Option<LinuxResources>,
-    /// `--detach-keys`.
-    pub detach_keys: Option<String>,
-}
-
-/// Whose network the container uses.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NetworkMode {
-    /// Its own with a loopback only: rmac's default.
-    #[default]
-    None,
-    /// The host's.
-    Host,
-    /// Its own with links into these networks, by name.
-    Networks(Vec<NetworkRequest>),
-}
-
-/// One `--network`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct NetworkRequest {
-    /// The network's name or id.
-    pub name: String,
-    /// `--ip`.
-    pub ipv4: Option<std::net::Ipv4Addr>,
-    /// `--mac-address`.
-    pub mac: Option<String>,
-    /// `--network-alias`.
-    pub aliases: Vec<String>,
-}
-
-/// One `-v` or `--mount type=bind`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bind {
-    /// On the host.
-    pub source: PathBuf,
-    /// In the container.
-    pub target: PathBuf,
-    /// mount(8)'s words beside `rbind`.
-    pub options: Vec<String>,
-}
+use crate::request::{NetworkMode, Request};
 
 /// What the spec of a container needs beside image and request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +49,7 @@ pub fn spec(image: &Config, request: &Request, place: &Place<'_>) -> Result<Spec
         .hostname(hostname(request, place))
         .root(root)
         .process(process)
-        .mounts(mounts(request, place)?)
+        .mounts(mounts::mounts(request, place)?)
         .linux(linux)
         .build()
         .context("put the runtime spec together")
@@ -297,122 +192,6 @@ fn linux(
     builder.build().context("put the Linux part together")
 }
 
-fn mounts(request: &Request, place: &Place<'_>) -> Result<Vec<Mount>> {
-    let sys = if request.privileged { "rw" } else { "ro" };
-    let mut all = vec![
-        mount("proc", "proc", "/proc", &["nosuid", "noexec", "nodev"])?,
-        mount(
-            "tmpfs",
-            "tmpfs",
-            "/dev",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        )?,
-        mount(
-            "devpts",
-            "devpts",
-            "/dev/pts",
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-                "gid=5",
-            ],
-        )?,
-        mount(
-            "sysfs",
-            "sysfs",
-            "/sys",
-            &["nosuid", "noexec", "nodev", sys],
-        )?,
-        mount(
-            "cgroup",
-            "cgroup",
-            "/sys/fs/cgroup",
-            &["nosuid", "noexec", "nodev", "relatime", sys],
-        )?,
-        mount(
-            "mqueue",
-            "mqueue",
-            "/dev/mqueue",
-            &["nosuid", "noexec", "nodev"],
-        )?,
-        mount(
-            "tmpfs",
-            "shm",
-            "/dev/shm",
-            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
-        )?,
-    ];
-    for name in ["resolv.conf", "hostname", "hosts"] {
-        let source = place.directory.join(name);
-        all.push(mount(
-            "bind",
-            &source.to_string_lossy(),
-            &format!("/etc/{name}"),
-            &["rbind", "rprivate"],
-        )?);
-    }
-    for (path, options) in &request.tmpfs {
-        let mut words = vec!["nosuid", "nodev", "noexec"];
-        // Docker: what the user says comes after the defaults and so wins.
-        words.extend(options.split(',').filter(|word| !word.is_empty()));
-        all.push(mount("tmpfs", "tmpfs", &path.to_string_lossy(), &words)?);
-    }
-    for bind in &request.binds {
-        let mut words = vec!["rbind"];
-        words.extend(bind.options.iter().map(String::as_str));
-        all.push(mount(
-            "bind",
-            &bind.source.to_string_lossy(),
-            &bind.target.to_string_lossy(),
-            &words,
-        )?);
-    }
-    override_defaults(&mut all);
-    Ok(all)
-}
-
-/// A volume at `/dev/shm`, say, takes the default's place instead of lying on top of it.
-fn override_defaults(all: &mut Vec<Mount>) {
-    let mut at = 0;
-    while at < all.len() {
-        let later = all[at + 1..]
-            .iter()
-            .any(|other| other.destination() == all[at].destination());
-        if later {
-            all.remove(at);
-        } else {
-            at += 1;
-        }
-    }
-}
-
-fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Result<Mount> {
-    if !target.starts_with('/') {
-        bail!("invalid mount path: '{target}' mount path must be absolute");
-    }
-    MountBuilder::default()
-        .typ(kind)
-        .source(source)
-        .destination(target)
-        .options(options.iter().map(ToString::to_string).collect::<Vec<_>>())
-        .build()
-        .with_context(|| format!("put the mount at {target} together"))
-}
-
-/// The capabilities that `spec` grants.
-pub fn granted(spec: &Spec) -> impl Iterator<Item = Capability> {
-    let sets = spec
-        .process()
-        .as_ref()
-        .and_then(|process| process.capabilities().as_ref());
-    sets.and_then(|sets| sets.bounding().clone())
-        .into_iter()
-        .flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -452,30 +231,5 @@ mod tests {
             environment(&image, &request, "c"),
             ["PATH=/bin", "A=2", "B=3"]
         );
-    }
-
-    #[test]
-    fn a_volume_takes_the_place_of_a_default_mount() {
-        let bind = Bind {
-            source: "/srv".into(),
-            target: "/dev/shm".into(),
-            options: vec![],
-        };
-        let request = Request {
-            binds: vec![bind],
-            ..Request::default()
-        };
-        let place = Place {
-            id: "abc",
-            directory: Path::new("/c"),
-            host_name: "h",
-        };
-        let mounts = mounts(&request, &place).unwrap();
-        let shm: Vec<_> = mounts
-            .iter()
-            .filter(|mount| mount.destination() == Path::new("/dev/shm"))
-            .collect();
-        assert_eq!(shm.len(), 1);
-        assert_eq!(shm[0].typ().as_deref(), Some("bind"));
     }
 }

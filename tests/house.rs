@@ -19,6 +19,7 @@ const FLOORS: &[&str] = &[
     "step",
     "store",
     "spec",
+    "request",
     "kernel",
     "net",
     "exit",

@@ -13,7 +13,7 @@ pub struct PullArgs {
     /// Set platform, such as linux/arm64
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
-    /// NAME[:TAG|@DIGEST]
+    /// Name of the image, with a tag or a digest
     #[arg(value_name = "NAME")]
     pub image: String,
 }
@@ -36,7 +36,7 @@ pub struct ImagesArgs {
     /// Format output: table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
-    /// REPOSITORY[:TAG]
+    /// Name of the image, with a tag
     #[arg(value_name = "REPOSITORY")]
     pub repository: Option<String>,
 }
@@ -69,7 +69,7 @@ pub struct ImportArgs {
     /// A tarball, or - for the standard input
     #[arg(value_name = "FILE|-")]
     pub source: PathBuf,
-    /// REPOSITORY[:TAG]
+    /// Name of the image, with a tag
     #[arg(value_name = "REPOSITORY")]
     pub name: Option<String>,
 }

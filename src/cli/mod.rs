@@ -6,6 +6,7 @@ pub mod container;
 pub mod image;
 pub mod lab;
 pub mod network;
+pub mod run;
 
 use std::path::PathBuf;
 
@@ -49,9 +50,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create and run a new container from an image
-    Run(Box<container::RunArgs>),
+    Run(Box<run::RunArgs>),
     /// Create a new container
-    Create(Box<container::CreateArgs>),
+    Create(Box<run::CreateArgs>),
     /// Start one or more stopped containers
     Start(container::StartArgs),
     /// Execute a command in a running container

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
+use oci_spec::runtime::PosixRlimit;
 use serde_json::{Map, Value, json};
 
 use super::image::store;
@@ -10,7 +11,8 @@ use crate::cli::image;
 use crate::cli::network;
 use crate::net::endpoint::Endpoint;
 use crate::out;
-use crate::spec::{self, NetworkMode};
+use crate::request::{Bind, NetworkMode, Request};
+use crate::spec;
 use crate::store::containers::{self, Record, State, Status};
 use crate::store::{Home, networks, short};
 use crate::supervise::start::spec_of;
@@ -146,54 +148,22 @@ fn state_value(state: &State) -> Value {
 
 fn host_config(record: &Record) -> Value {
     let request = &record.request;
-    let binds: Vec<String> = request
-        .binds
-        .iter()
-        .map(|bind| {
-            let options = if bind.options.is_empty() {
-                String::new()
-            } else {
-                format!(":{}", bind.options.join(","))
-            };
-            format!(
-                "{}:{}{options}",
-                bind.source.display(),
-                bind.target.display()
-            )
-        })
-        .collect();
-    let tmpfs: Map<String, Value> = request
-        .tmpfs
-        .iter()
-        .map(|(path, options)| (path.display().to_string(), json!(options)))
-        .collect();
     let resources = request.resources.clone().unwrap_or_default();
     let memory = resources
         .memory()
         .as_ref()
-        .and_then(|memory| memory.limit())
-        .unwrap_or(0);
-    let quota = resources
-        .cpu()
-        .as_ref()
-        .and_then(|cpu| cpu.quota())
-        .unwrap_or(0);
-    let nothing_or = |list: &[String]| {
-        if list.is_empty() {
-            Value::Null
-        } else {
-            json!(list)
-        }
-    };
-    let mut security = vec![];
-    if request.no_new_privileges {
-        security.push("no-new-privileges".to_owned());
-    }
-    if request.seccomp_unconfined {
-        security.push("seccomp=unconfined".to_owned());
-    }
+        .and_then(|memory| memory.limit());
+    let quota = resources.cpu().as_ref().and_then(|cpu| cpu.quota());
+    let hosts = request.add_host.iter();
+    let hosts: Vec<String> = hosts
+        .map(|(name, address)| format!("{name}:{address}"))
+        .collect();
+    let tmpfs = request.tmpfs.iter();
+    let tmpfs: Map<String, Value> = tmpfs
+        .map(|(path, options)| (path.display().to_string(), json!(options)))
+        .collect();
     json!({
-        "Binds": nothing_or(&binds),
+        "Binds": nothing_or(&request.binds.iter().map(bind_text).collect::<Vec<_>>()),
         "NetworkMode": mode(record),
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "AutoRemove": request.auto_remove,
@@ -202,20 +172,54 @@ fn host_config(record: &Record) -> Value {
         "Dns": request.dns,
         "DnsOptions": request.dns_options,
         "DnsSearch": request.dns_search,
-        "ExtraHosts": nothing_or(&request.add_host.iter().map(|(name, address)| format!("{name}:{address}")).collect::<Vec<_>>()),
+        "ExtraHosts": nothing_or(&hosts),
         "Privileged": request.privileged,
         "ReadonlyRootfs": request.read_only,
-        "SecurityOpt": nothing_or(&security),
+        "SecurityOpt": nothing_or(&security_options(request)),
         "Tmpfs": if tmpfs.is_empty() { Value::Null } else { tmpfs.into() },
         "ShmSize": 64 << 20,
         "Init": request.init,
-        "Memory": memory,
-        "NanoCpus": quota * 10_000,
+        "Memory": memory.unwrap_or(0),
+        "NanoCpus": quota.unwrap_or(0) * 10_000,
         "PidsLimit": resources.pids().as_ref().map(|pids| pids.limit()),
-        "Ulimits": request.rlimits.iter().map(|limit| json!({
-            "Name": limit.typ().to_string().trim_start_matches("RLIMIT_").to_lowercase(), "Hard": limit.hard(), "Soft": limit.soft(),
-        })).collect::<Vec<_>>(),
+        "Ulimits": request.rlimits.iter().map(ulimit_value).collect::<Vec<_>>(),
     })
+}
+
+/// Docker shows an empty list that nobody asked for as null.
+fn nothing_or(list: &[String]) -> Value {
+    if list.is_empty() {
+        Value::Null
+    } else {
+        json!(list)
+    }
+}
+
+fn bind_text(bind: &Bind) -> String {
+    let options = match bind.options.as_slice() {
+        [] => String::new(),
+        options => format!(":{}", options.join(",")),
+    };
+    format!(
+        "{}:{}{options}",
+        bind.source.display(),
+        bind.target.display()
+    )
+}
+
+fn security_options(request: &Request) -> Vec<String> {
+    let wanted = [
+        (request.no_new_privileges, "no-new-privileges"),
+        (request.seccomp_unconfined, "seccomp=unconfined"),
+    ];
+    let wanted = wanted.into_iter().filter(|(on, _)| *on);
+    wanted.map(|(_, option)| option.to_owned()).collect()
+}
+
+fn ulimit_value(limit: &PosixRlimit) -> Value {
+    let name = limit.typ().to_string();
+    let name = name.trim_start_matches("RLIMIT_").to_lowercase();
+    json!({"Name": name, "Hard": limit.hard(), "Soft": limit.soft()})
 }
 
 fn mode(record: &Record) -> &str {
@@ -229,7 +233,7 @@ fn mode(record: &Record) -> &str {
 }
 
 fn mounts(record: &Record) -> Vec<Value> {
-    let mount = |bind: &spec::Bind| {
+    let mount = |bind: &Bind| {
         let read_only = bind.options.iter().any(|option| option == "ro");
         json!({
             "Type": "bind",

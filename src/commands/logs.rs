@@ -32,7 +32,7 @@ pub fn logs(home: &Home, args: &LogsArgs) -> Result<u8> {
     };
     let mut reader = Reader::new(&record.log_path(home));
     let mut kept = VecDeque::new();
-    while let Some(entry) = reader.next()? {
+    while let Some(entry) = reader.entry()? {
         if window.holds(&entry) {
             kept.push_back(entry);
             if tail.is_some_and(|tail| kept.len() > tail) {
@@ -63,7 +63,7 @@ fn follow(
     loop {
         // Asked before reading: what was written before the end is read after it.
         let alive = is_claimed(home, id);
-        while let Some(entry) = reader.next()? {
+        while let Some(entry) = reader.entry()? {
             if window.holds(&entry) && !show(&entry, args)? {
                 return Ok(());
             }

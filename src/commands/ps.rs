@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::cli::container::PsArgs;
 use crate::out::{self, Columns, Format};
-use crate::spec::{self, NetworkMode};
+use crate::request::NetworkMode;
+use crate::spec;
 use crate::store::claim;
 use crate::store::containers::{self, Record, State, Status};
 use crate::store::{Home, short};

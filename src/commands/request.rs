@@ -11,10 +11,10 @@ use oci_spec::runtime::{
 };
 
 use super::volume;
-use crate::cli::container::ContainerArgs;
+use crate::cli::run::ContainerArgs;
 use crate::kernel::{capabilities, signals::Signal};
 use crate::net::endpoint::Mac;
-use crate::spec::{NetworkMode, NetworkRequest, Request};
+use crate::request::{NetworkMode, NetworkRequest, Request};
 use crate::supervise::client;
 
 /// What `args` asks for.

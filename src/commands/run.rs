@@ -12,11 +12,12 @@ use rootfs_fetch::{Image, Platform, Progress, PullOptions, PullPolicy, Store};
 
 use super::attach::follow;
 use super::request;
-use crate::cli::container::{ContainerArgs, CreateArgs, Pull, RunArgs};
+use crate::cli::run::{ContainerArgs, CreateArgs, Pull, RunArgs};
 use crate::exit::Coded;
 use crate::explain::script;
 use crate::kernel::cgroups::Layout;
-use crate::spec::{self, NetworkMode, Request};
+use crate::request::{NetworkMode, Request};
+use crate::spec;
 use crate::store::claim::{Attempt, Claim};
 use crate::store::containers::{self, Record, State};
 use crate::store::{Home, leases, networks, new_id};
@@ -34,7 +35,10 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
     }
     let (record, claim) = make(home, &args.container, request)?;
     if args.dry_run {
-        let script = script::script(home, &record, &Layout::detect()?);
+        let plan = Layout::detect().and_then(|layout| start::plan_of(home, &record, &layout));
+        let (directory, run) = (home.container(&record.id), home.running(&record.id));
+        let script =
+            plan.map(|plan| script::script(&plan, &record.request.image, &directory, &run));
         heal::discard(home, &record);
         print!("{}", script?);
         return Ok(0);

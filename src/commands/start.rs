@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::run::{options, start_existing};
 use crate::cli::container::StartArgs;
-use crate::spec::NetworkMode;
+use crate::request::NetworkMode;
 use crate::store::claim::{self, Attempt, Claim};
 use crate::store::containers::{self, Record, State, Status};
 use crate::store::{Home, networks};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::spec::Bind;
+use crate::request::Bind;
 
 /// Bind mounts, and tmpfs mounts with their options.
 pub type Mounts = (Vec<Bind>, Vec<(PathBuf, String)>);

@@ -4,22 +4,17 @@
 //! container. Three parts follow the three places where the steps are taken: the host's bash, the
 //! container's bash, and from the pivot on one perl (see [`Shell`]).
 
-use anyhow::Result;
+use std::path::Path;
 
-use crate::kernel::cgroups::{self, Layout};
+use crate::kernel::cgroups;
 use crate::lesson::Shell;
 use crate::plan::Plan;
 use crate::step::Step;
-use crate::store::Home;
-use crate::store::containers::Record;
-use crate::supervise::start::plan_of;
 
-/// The script that makes the container of `record`.
-pub fn script(home: &Home, record: &Record, layout: &Layout) -> Result<String> {
-    let plan = plan_of(home, record, layout)?;
-    let directory = home.container(&record.id);
-    let run = home.running(&record.id);
-    let quote = |path: &std::path::Path| Shell::quote(&path.to_string_lossy());
+/// The script that takes the steps of `plan` for a container of `image`, whose directory is `directory` and
+/// whose tree is attached at `run`.
+pub fn script(plan: &Plan, image: &str, directory: &Path, run: &Path) -> String {
+    let quote = |path: &Path| Shell::quote(&path.to_string_lossy());
     let mut text = format!(
         "#!/bin/bash\n\
          # What `rmac run` would do for {image}, as commands.\n\
@@ -29,11 +24,10 @@ pub fn script(home: &Home, record: &Record, layout: &Layout) -> Result<String> {
          run={run}    # where its tree is attached, in its own mount namespace only\n\
          mkdir -p \"$dir/upper\" \"$dir/work\" \"$run\"\n\
          chmod 755 \"$dir/upper\"\n",
-        image = record.request.image,
-        dir = quote(&directory),
-        run = quote(&run),
+        dir = quote(directory),
+        run = quote(run),
     );
-    text += &clean_up(&plan);
+    text += &clean_up(plan);
     text += "\n# 1. The host's part: cgroup and files.\n";
     plan.host.iter().for_each(|step| text += &line(step));
     text += "\n# 2. The container's part, for its first process.\nread -r -d '' perl <<'PERL' || true\n";
@@ -55,11 +49,11 @@ pub fn script(home: &Home, record: &Record, layout: &Layout) -> Result<String> {
     text += "read -r go <&4    # until the host has plugged the links in\n\
              exec 4<&-\n\
              exec env root=\"$root\" perl -e \"$perl\"\nCHILD\n";
-    text += &start(&plan);
+    text += &start(plan);
     text += "read -r pid < \"$run/pid\"\n\n# 4. The host's part: the links, made straight into the container's network namespace.\n";
     plan.wire.iter().for_each(|step| text += &line(step));
     text += "echo go > \"$run/go\"\nwait \"$first\"\n";
-    Ok(text)
+    text
 }
 
 /// What perl needs: checked system calls, and the user's entry in the container's own `/etc/passwd`.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Home, make_private_dir, read_json, write_json};
 use crate::net::endpoint::Endpoint;
-use crate::spec::Request;
+use crate::request::Request;
 
 /// What a container was made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -199,6 +199,14 @@ pub fn free_name(home: &Home, id: &str, name: &str) {
     if id_of_name(home, name).as_deref() == Some(id) {
         let _ = std::fs::remove_file(home.root.join("names").join(name));
     }
+}
+
+/// Removes the record of the container `id`, so that it is not there any more for anybody; what is left of its
+/// directory goes later.
+pub fn forget_record(home: &Home, id: &str) {
+    let directory = home.container(id);
+    let _ = std::fs::remove_file(directory.join("config.json"));
+    let _ = std::fs::remove_file(directory.join("state.json"));
 }
 
 /// Removes all that is kept of the container `id`; what is gone already is no error.

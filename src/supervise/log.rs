@@ -125,7 +125,7 @@ impl Reader {
     }
 
     /// The next entry; `None` at the present end.
-    pub fn next(&mut self) -> Result<Option<Entry>> {
+    pub fn entry(&mut self) -> Result<Option<Entry>> {
         let file = match &mut self.file {
             Some(file) => file,
             None => match File::open(&self.path) {
@@ -176,14 +176,14 @@ mod tests {
     fn text_is_logged_by_the_line_and_read_back() {
         let path = std::env::temp_dir().join(format!("rmac-log-{}", std::process::id()));
         let mut reader = Reader::new(&path);
-        assert_eq!(reader.next().unwrap(), None);
+        assert_eq!(reader.entry().unwrap(), None);
         let mut log = Log::new(path.clone());
         log.add(Stream::Stdout, b"one\ntw");
         log.add(Stream::Stderr, b"error \"x\"\n");
         log.add(Stream::Stdout, b"o");
         log.finish();
         let mut read = vec![];
-        while let Some(entry) = reader.next().unwrap() {
+        while let Some(entry) = reader.entry().unwrap() {
             read.push((entry.stream, entry.log));
         }
         let expected = [

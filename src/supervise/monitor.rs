@@ -160,6 +160,7 @@ impl Monitor {
                 let _ = leases::releasing(&self.home, &endpoint.network_id, &self.record.id);
             }
             containers::free_name(&self.home, &self.record.id, &self.record.name);
+            containers::forget_record(&self.home, &self.record.id);
         } else {
             state.save(&self.home, &self.record.id)?;
         }

@@ -1,0 +1,120 @@
+//! The system calls: each target is opened inside the container's tree, each mount attached to what was opened.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::mount::{MsFlags, mount};
+
+use super::Scope;
+use crate::kernel::rootfs::{Root, is_directory, path_of};
+use crate::sys;
+
+/// The kernel's own file systems go to real directories only: a link at `/proc` would put the masks
+/// that follow somewhere else (CVE-2019-19921, CVE-2026-41579).
+pub(super) fn filesystem_target(root: &Root, kind: &str, target: &Path) -> Result<OwnedFd> {
+    if kind != "tmpfs" || target == Path::new("/dev") {
+        let name = target.strip_prefix("/").unwrap_or(target);
+        if name.components().count() == 1 {
+            match nix::fcntl::openat(
+                root.top(),
+                name,
+                OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+                nix::sys::stat::Mode::empty(),
+            ) {
+                Ok(found) if is_directory(&found)? => return Ok(found),
+                Ok(_) => bail!(
+                    "{} is not a directory in the image, so {kind} cannot be mounted there",
+                    target.display()
+                ),
+                Err(_) => (),
+            }
+        }
+    }
+    root.make_directory(target)
+}
+
+pub(super) fn bind(
+    root: &Root,
+    source: &Path,
+    target: &Path,
+    scope: Scope,
+    attributes: u64,
+    propagation: MsFlags,
+) -> Result<()> {
+    let recursive = if scope == Scope::Recursive {
+        nix::libc::AT_RECURSIVE
+    } else {
+        0
+    };
+    let tree = sys::open_tree(
+        AT_FDCWD,
+        source,
+        nix::libc::OPEN_TREE_CLONE | recursive as u32,
+    )
+    .with_context(|| format!("bind source path does not exist: {}", source.display()))?;
+    if attributes != 0 || !propagation.is_empty() {
+        // Only the mount's own attributes change: a source that is read-only stays so.
+        sys::mount_setattr(tree.as_fd(), recursive, attributes, 0, propagation.bits())
+            .context("mount_setattr")?;
+    }
+    let at = if is_directory(&tree)? {
+        root.make_directory(target)?
+    } else {
+        root.make_file(target)?
+    };
+    sys::move_mount(tree.as_fd(), at.as_fd()).context("move_mount")
+}
+
+pub(super) fn mask(root: &Root, path: &Path) -> Result<()> {
+    let Ok(at) = root.find(path) else {
+        return Ok(());
+    };
+    if is_directory(&at)? {
+        let none: Option<&str> = None;
+        mount(
+            Some("tmpfs"),
+            &path_of(&at),
+            Some("tmpfs"),
+            MsFlags::MS_RDONLY,
+            none,
+        )?;
+        return Ok(());
+    }
+    // The host's /dev/null, checked to be it: an image's could be anything (CVE-2025-31133).
+    let null = nix::fcntl::openat(
+        AT_FDCWD,
+        "/dev/null",
+        OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )?;
+    let status = nix::sys::stat::fstat(&null)?;
+    if status.st_rdev != nix::sys::stat::makedev(1, 3) {
+        bail!("the host's /dev/null is not the null device");
+    }
+    let tree = sys::open_tree(
+        null.as_fd(),
+        Path::new(""),
+        nix::libc::OPEN_TREE_CLONE | nix::libc::AT_EMPTY_PATH as u32,
+    )?;
+    Ok(sys::move_mount(tree.as_fd(), at.as_fd())?)
+}
+
+pub(super) fn read_only(root: &Root, path: &Path) -> Result<()> {
+    let Ok(at) = root.find(path) else {
+        return Ok(());
+    };
+    let flags = nix::libc::OPEN_TREE_CLONE
+        | nix::libc::AT_EMPTY_PATH as u32
+        | nix::libc::AT_RECURSIVE as u32;
+    let tree = sys::open_tree(at.as_fd(), Path::new(""), flags)?;
+    sys::mount_setattr(
+        tree.as_fd(),
+        nix::libc::AT_RECURSIVE,
+        nix::libc::MOUNT_ATTR_RDONLY,
+        0,
+        0,
+    )?;
+    Ok(sys::move_mount(tree.as_fd(), at.as_fd())?)
+}

@@ -1,0 +1,227 @@
+//! mount(8)'s words: what each does as a flag, an attribute or a kind of propagation.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use nix::mount::MsFlags;
+use oci_spec::runtime::Mount;
+
+use super::{Scope, Step};
+use crate::lesson::Shell;
+
+/// Sorts the options of a mount (mount(8)'s words) into flags, attributes, propagation and the file
+/// system's own.
+pub(super) fn step_of(mount: &Mount) -> Result<Step> {
+    let kind = mount.typ().clone().unwrap_or_default();
+    let options = mount.options().as_deref().unwrap_or_default();
+    let target = mount.destination().clone();
+    let source = mount
+        .source()
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(&kind));
+    let mut flags = MsFlags::empty();
+    let mut propagation = MsFlags::empty();
+    let mut data = vec![];
+    for option in options {
+        match OPTIONS.iter().find(|(name, ..)| name == option) {
+            Some((_, Meaning::Set, flag, _)) => flags |= *flag,
+            Some((_, Meaning::Clear, flag, _)) => flags -= *flag,
+            Some((_, Meaning::Propagation, flag, _)) => propagation = *flag,
+            None if matches!(
+                option.as_str(),
+                "defaults" | "z" | "Z" | "consistent" | "cached" | "delegated"
+            ) => {}
+            None => data.push(option.as_str()),
+        }
+    }
+    if !flags.contains(MsFlags::MS_BIND) && kind != "bind" {
+        return Ok(Step::Filesystem {
+            kind,
+            source: source.to_string_lossy().into(),
+            target,
+            flags,
+            data: data.join(","),
+        });
+    }
+    if let Some(unknown) = data.first() {
+        bail!(
+            "invalid mount option {unknown:?} for the bind mount at {}",
+            target.display()
+        );
+    }
+    let attributes = OPTIONS
+        .iter()
+        .filter(|(_, meaning, flag, attribute)| {
+            *meaning == Meaning::Set && *attribute != 0 && flags.contains(*flag)
+        })
+        .fold(0, |all, (.., attribute)| all | attribute);
+    let scope = if flags.contains(MsFlags::MS_REC) {
+        Scope::Recursive
+    } else {
+        Scope::Single
+    };
+    Ok(Step::Bind {
+        source,
+        target,
+        scope,
+        attributes,
+        propagation,
+    })
+}
+
+/// What a word of mount(8) does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Set,
+    Clear,
+    Propagation,
+}
+
+/// mount(8)'s words: what each does, mount(2)'s flag for it, and mount_setattr(2)'s attribute.
+const OPTIONS: &[(&str, Meaning, MsFlags, u64)] = {
+    use Meaning::{Clear, Propagation, Set};
+    use nix::libc;
+    &[
+        ("ro", Set, MsFlags::MS_RDONLY, libc::MOUNT_ATTR_RDONLY),
+        ("rw", Clear, MsFlags::MS_RDONLY, 0),
+        ("nosuid", Set, MsFlags::MS_NOSUID, libc::MOUNT_ATTR_NOSUID),
+        ("suid", Clear, MsFlags::MS_NOSUID, 0),
+        ("nodev", Set, MsFlags::MS_NODEV, libc::MOUNT_ATTR_NODEV),
+        ("dev", Clear, MsFlags::MS_NODEV, 0),
+        ("noexec", Set, MsFlags::MS_NOEXEC, libc::MOUNT_ATTR_NOEXEC),
+        ("exec", Clear, MsFlags::MS_NOEXEC, 0),
+        (
+            "noatime",
+            Set,
+            MsFlags::MS_NOATIME,
+            libc::MOUNT_ATTR_NOATIME,
+        ),
+        ("atime", Clear, MsFlags::MS_NOATIME, 0),
+        (
+            "nodiratime",
+            Set,
+            MsFlags::MS_NODIRATIME,
+            libc::MOUNT_ATTR_NODIRATIME,
+        ),
+        ("relatime", Set, MsFlags::MS_RELATIME, 0),
+        (
+            "strictatime",
+            Set,
+            MsFlags::MS_STRICTATIME,
+            libc::MOUNT_ATTR_STRICTATIME,
+        ),
+        ("sync", Set, MsFlags::MS_SYNCHRONOUS, 0),
+        ("async", Clear, MsFlags::MS_SYNCHRONOUS, 0),
+        ("dirsync", Set, MsFlags::MS_DIRSYNC, 0),
+        ("bind", Set, MsFlags::MS_BIND, 0),
+        ("rbind", Set, MsFlags::MS_BIND.union(MsFlags::MS_REC), 0),
+        ("private", Propagation, MsFlags::MS_PRIVATE, 0),
+        ("rprivate", Propagation, MsFlags::MS_PRIVATE, 0),
+        ("slave", Propagation, MsFlags::MS_SLAVE, 0),
+        ("rslave", Propagation, MsFlags::MS_SLAVE, 0),
+        ("shared", Propagation, MsFlags::MS_SHARED, 0),
+        ("rshared", Propagation, MsFlags::MS_SHARED, 0),
+    ]
+};
+
+/// The flags as mount(2) names them.
+pub(super) fn names(flags: MsFlags) -> String {
+    let names: Vec<_> = flags.iter_names().map(|(name, _)| name).collect();
+    if names.is_empty() {
+        "0".into()
+    } else {
+        names.join("|")
+    }
+}
+
+/// The flags and the file system's own options as `-o ...` of mount(8).
+pub(super) fn mount_options(flags: MsFlags, data: &str) -> String {
+    let mut options: Vec<_> = OPTIONS
+        .iter()
+        .filter(|(_, meaning, flag, _)| *meaning == Meaning::Set && flags.contains(*flag))
+        .map(|(name, ..)| *name)
+        .collect();
+    if !data.is_empty() {
+        options.push(data);
+    }
+    if options.is_empty() {
+        String::new()
+    } else {
+        format!(" -o {}", Shell::quote(&options.join(",")))
+    }
+}
+
+/// The attributes `attributes` as words of mount(8).
+pub(super) fn attribute_words(attributes: u64) -> Vec<&'static str> {
+    OPTIONS
+        .iter()
+        .filter(|(_, meaning, _, attribute)| {
+            *meaning == Meaning::Set && attributes & attribute != 0
+        })
+        .map(|(name, ..)| *name)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime::MountBuilder;
+
+    fn mount(kind: &str, source: &str, options: &[&str]) -> Mount {
+        MountBuilder::default()
+            .typ(kind)
+            .source(source)
+            .destination("/x")
+            .options(options.iter().map(ToString::to_string).collect::<Vec<_>>())
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn words_become_flags_and_the_rest_stays_data() {
+        let step = step_of(&mount(
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ))
+        .unwrap();
+        assert_eq!(
+            step,
+            Step::Filesystem {
+                kind: "tmpfs".into(),
+                source: "tmpfs".into(),
+                target: "/x".into(),
+                flags: MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME,
+                data: "mode=755,size=65536k".into()
+            }
+        );
+        assert_eq!(
+            step.to_string(),
+            r#"mount("tmpfs", "/x", "tmpfs", MS_NOSUID|MS_STRICTATIME, "mode=755,size=65536k")"#
+        );
+    }
+
+    #[test]
+    fn a_read_only_volume_keeps_its_attribute() {
+        let step = step_of(&mount("bind", "/srv", &["rbind", "ro", "rprivate"])).unwrap();
+        assert_eq!(
+            step,
+            Step::Bind {
+                source: "/srv".into(),
+                target: "/x".into(),
+                scope: Scope::Recursive,
+                attributes: nix::libc::MOUNT_ATTR_RDONLY,
+                propagation: MsFlags::MS_PRIVATE
+            }
+        );
+    }
+
+    #[test]
+    fn an_unknown_word_on_a_bind_mount_is_an_error() {
+        let error = step_of(&mount("bind", "/srv", &["bind", "rubbish"])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"invalid mount option "rubbish" for the bind mount at /x"#
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! The child's half of a launch: from the clone to execve(2) or `_exit(2)`, never back into its parent's code.
+
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+use super::{FAILED, Failure, LONGEST, TERMINAL, TOOK, Telling, failure};
+use crate::plan::Plan;
+use crate::step::{Place, Step};
+use crate::sys;
+
+/// The child's half. It ends in execve or in `_exit`, whatever happens.
+pub(super) fn child(plan: &Plan, mut place: Place, socket: &OwnedFd, telling: Telling) -> ! {
+    // A panic must not unwind into the parent's code.
+    let guard = ExitOnDrop;
+    if let Err(failure) = take_all(plan, &mut place, socket, telling) {
+        let mut message = vec![FAILED, failure.code];
+        message.extend(format!("{:#}", failure.error).bytes().take(LONGEST - 2));
+        let _ = nix::unistd::write(socket, &message);
+    }
+    drop(guard);
+    unreachable!("the guard ends the process")
+}
+
+struct ExitOnDrop;
+
+impl Drop for ExitOnDrop {
+    fn drop(&mut self) {
+        sys::exit_now(125);
+    }
+}
+
+fn take_all(
+    plan: &Plan,
+    place: &mut Place,
+    socket: &OwnedFd,
+    telling: Telling,
+) -> Result<(), Failure> {
+    for step in &plan.prepare {
+        take_one(step, place, socket, telling)?;
+        if let Some(master) = place.master.take() {
+            let fds = [master.as_raw_fd()];
+            sendmsg::<()>(
+                socket.as_raw_fd(),
+                &[IoSlice::new(&[TERMINAL])],
+                &[ControlMessage::ScmRights(&fds)],
+                MsgFlags::empty(),
+                None,
+            )
+            .context("hand the terminal over")?;
+        }
+    }
+    wait_for_go(socket)?;
+    for step in &plan.enter {
+        take_one(step, place, socket, telling)?;
+    }
+    Ok(())
+}
+
+fn take_one(
+    step: &Step,
+    place: &mut Place,
+    socket: &OwnedFd,
+    telling: Telling,
+) -> Result<(), Failure> {
+    let before = Instant::now();
+    // What replaces this process is told before it happens; a failure follows all the same.
+    let last = matches!(
+        step,
+        Step::Program(crate::kernel::program::Step::Execute { .. })
+    );
+    let tell = |time: Duration| -> Result<()> {
+        if telling == Telling::Steps {
+            let mut message = vec![TOOK];
+            message.extend((time.as_nanos() as u64).to_le_bytes());
+            nix::unistd::write(socket, &message).context("tell of a step")?;
+        }
+        Ok(())
+    };
+    if last {
+        tell(Duration::ZERO)?;
+    }
+    step.take(place).map_err(|error| failure(step, error))?;
+    tell(before.elapsed()).map_err(Failure::from)
+}
+
+/// Waits for the host's word; the end of the socket means that the host has died or given up.
+fn wait_for_go(socket: &OwnedFd) -> Result<()> {
+    let mut word = [0; 1];
+    loop {
+        match nix::unistd::read(socket, &mut word) {
+            Ok(1..) => return Ok(()),
+            Ok(_) => sys::exit_now(125),
+            Err(Errno::EINTR) => (),
+            Err(errno) => return Err(errno).context("wait for the host"),
+        }
+    }
+}
