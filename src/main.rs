@@ -10,11 +10,12 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return match error.use_stderr() {
-                true => ExitCode::from(exit::RMAC_FAILED),
-                false => ExitCode::SUCCESS,
-            };
+            if let Some(text) = rmac::cli::in_dockers_words(&error) {
+                eprintln!("{text}");
+            } else {
+                let _ = error.print();
+            }
+            return ExitCode::from(rmac::cli::usage_code(&error));
         }
     };
     let usual = commands::usual_failure(&cli.command);
