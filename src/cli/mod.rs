@@ -11,7 +11,7 @@ pub mod run;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 /// A minimal, daemonless container runtime with built-in macvlan networking
 #[derive(Debug, Parser)]
@@ -124,10 +124,9 @@ pub fn in_dockers_words(error: &clap::Error) -> Option<String> {
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = word(ContextKind::InvalidSubcommand)?;
-            let near = match error.get(ContextKind::SuggestedSubcommand) {
-                Some(ContextValue::Strings(near)) => near.first().cloned(),
-                _ => None,
-            };
+            let verbs = Cli::command();
+            let verbs = verbs.get_subcommands().map(clap::Command::get_name);
+            let near = crate::out::did_you_mean(&word, verbs);
             let near = near.map(|near| format!(" (did you mean {near}?)"));
             let near = near.unwrap_or_default();
             Some(format!(
