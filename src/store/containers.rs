@@ -134,8 +134,21 @@ impl State {
     }
 
     /// The state of the container `id`; `None` before it has one: a `run` that has not come to its end.
+    ///
+    /// A container whose state says that it runs, but which nothing happens to, ran when the machine went
+    /// down: its claim lay below the run root, which is gone. Docker's exit code for that is 255.
     pub fn load(home: &Home, id: &str) -> Result<Option<Self>> {
-        read_json(&home.container(id).join("state.json"))
+        let state: Option<State> = read_json(&home.container(id).join("state.json"))?;
+        Ok(state.map(|state| match state.status {
+            Status::Running if !home.running(id).exists() => State {
+                status: Status::Exited,
+                process: None,
+                exit_code: 255,
+                error: "the machine was restarted".into(),
+                ..state
+            },
+            _ => state,
+        }))
     }
 }
 
