@@ -3,7 +3,8 @@
 //! `config.json` holds what was asked for and never changes while the container runs; `state.json` is
 //! what has become of it. The plan is not kept: it follows from the record.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -170,15 +171,25 @@ impl Record {
     }
 }
 
-/// Makes the directory of the container `id`, which belongs to the image's root user.
-pub fn make_directory(home: &Home, id: &str) -> Result<()> {
+/// Makes the directory of the container `id`. overlayfs takes owner and mode of the tree's top from `upper`, so
+/// that gets those of `top`, the image's uppermost layer.
+pub fn make_directory(home: &Home, id: &str, top: Option<&Path>) -> Result<()> {
     let directory = home.container(id);
     make_private_dir(&directory.join("work"))?;
-    // The tree's top is the container's `/`, which any of its users may enter.
-    std::fs::DirBuilder::new()
-        .mode(0o755)
-        .create(directory.join("upper"))
-        .with_context(|| format!("make {}", directory.join("upper").display()))
+    let upper = directory.join("upper");
+    let make = || -> std::io::Result<()> {
+        std::fs::create_dir(&upper)?;
+        let (mode, owner) = match top.map(std::fs::metadata).transpose()? {
+            Some(like) => (like.mode() & 0o7777, (like.uid(), like.gid())),
+            None => (0o755, (0, 0)),
+        };
+        if owner != (0, 0) {
+            std::os::unix::fs::chown(&upper, Some(owner.0), Some(owner.1))?;
+        }
+        // Not by mkdir, whose mode the caller's umask would cut.
+        std::fs::set_permissions(&upper, Permissions::from_mode(mode))
+    };
+    make().with_context(|| format!("make {}", upper.display()))
 }
 
 /// Gives the name `name` to the container `id`: a symbolic link, which only one can make.
