@@ -99,10 +99,23 @@ pub fn launch(
     telling: Telling,
     listener: &mut dyn Listener,
 ) -> Result<Running, Failure> {
-    let mut place = Place {
+    let place = Place {
         stdio,
         ..Place::default()
     };
+    launch_at(plan, place, telling, listener)
+}
+
+/// The same for a `place` where something lies ready.
+///
+/// # Errors
+/// As [`launch`].
+pub fn launch_at(
+    plan: &Plan,
+    mut place: Place,
+    telling: Telling,
+    listener: &mut dyn Listener,
+) -> Result<Running, Failure> {
     let mut taken = Taken {
         plan,
         host: 0,

@@ -4,7 +4,7 @@
 //! is a list, and narrating, scripting, taking and undoing are each one loop.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -67,6 +67,9 @@ pub struct Place {
     pub wires: Option<Wires>,
     /// The container's first process, for one more that joins it.
     pub container: Option<OwnedFd>,
+    /// Descriptors that are the host's alone: the child lets go of its copies at once, since a lock lives
+    /// as long as any copy of it, and a socket shows its end only when all are closed.
+    pub private: Vec<RawFd>,
     /// The home directory of the user that the program runs as.
     pub home: Option<String>,
 }
