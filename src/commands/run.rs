@@ -105,7 +105,7 @@ pub fn options(request: &Request, proxy_signals: bool) -> Result<Options> {
 }
 
 /// Makes the container: its record, its name, its addresses; nothing runs yet.
-fn make(home: &Home, args: &ContainerArgs, request: Request) -> Result<(Record, Claim)> {
+fn make(home: &Home, args: &ContainerArgs, mut request: Request) -> Result<(Record, Claim)> {
     if let Some(name) = &args.name {
         check_name(name)?;
     }
@@ -114,6 +114,9 @@ fn make(home: &Home, args: &ContainerArgs, request: Request) -> Result<(Record, 
             "container ID file found, make sure the other container isn't running or delete {}",
             path.display()
         );
+    }
+    if let NetworkMode::Container(owner) = &mut request.network {
+        *owner = owner_of_network(home, owner)?;
     }
     let networks = look_up(home, &request)?;
     let image = image(home, args)?;
@@ -181,7 +184,30 @@ fn look_up(home: &Home, request: &Request) -> Result<Vec<crate::net::network::Ne
             .iter()
             .map(|wanted| networks::load(home, &wanted.name))
             .collect(),
-        NetworkMode::None | NetworkMode::Host => Ok(vec![]),
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) => Ok(vec![]),
+    }
+}
+
+/// The container whose network is to be shared: its id.
+///
+/// # Errors
+/// Docker's words where it does not run, or has no network of its own.
+fn owner_of_network(home: &Home, reference: &str) -> Result<String> {
+    let owner = containers::find(home, reference)?;
+    super::attach::running(
+        home,
+        &owner,
+        &format!(
+            "cannot join network of a non running container: {}",
+            owner.id
+        ),
+    )?;
+    match &owner.request.network {
+        NetworkMode::Host => bail!(
+            "conflicting options: the container {reference} is on the host's network itself: use --network host"
+        ),
+        NetworkMode::Container(other) => Ok(other.clone()),
+        _ => Ok(owner.id),
     }
 }
 

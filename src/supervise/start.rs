@@ -1,6 +1,7 @@
 //! From a record to a running container: works out the plan, forks the monitor, waits for its word.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -15,20 +16,26 @@ use crate::kernel::identity;
 use crate::kernel::program::First;
 use crate::plan::{self, Inputs, Plan};
 use crate::request::NetworkMode;
-use crate::spec::{self, Place};
+use crate::spec::{self, Place, Shared};
 use crate::store::Home;
 use crate::store::claim::Claim;
-use crate::store::containers::Record;
+use crate::store::containers::{Record, State};
 use crate::sys;
 
 /// The container's description.
 pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> {
     let host_name = nix::unistd::gethostname().unwrap_or_default();
     let directory = home.container(&record.id);
+    let owner = owner(home, record);
     let place = Place {
         id: &record.id,
         directory: &directory,
         host_name: &host_name.to_string_lossy(),
+        shared: owner.as_ref().map(|owner| Shared {
+            netns: &owner.netns,
+            directory: &owner.directory,
+            hostname: &owner.hostname,
+        }),
     };
     let mut spec = spec::spec(&record.image_config, &record.request, &place)?;
     if let (Some(process), Some((rows, columns))) = (spec.process_mut(), client::terminal_size())
@@ -39,6 +46,32 @@ pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> 
         ));
     }
     Ok(spec)
+}
+
+/// The container whose network another one uses.
+struct Owner {
+    netns: PathBuf,
+    directory: PathBuf,
+    hostname: String,
+}
+
+/// Whose network the container uses, if it is another container's. One that is gone, or that does not
+/// run, is still named: its namespace is looked for when it is entered.
+fn owner(home: &Home, record: &Record) -> Option<Owner> {
+    let NetworkMode::Container(id) = &record.request.network else {
+        return None;
+    };
+    let state = State::load(home, id).ok().flatten();
+    let pid = state
+        .and_then(|state| state.process)
+        .map_or(0, |process| process.pid);
+    let directory = home.container(id);
+    let hostname = std::fs::read_to_string(directory.join("hostname")).unwrap_or_default();
+    Some(Owner {
+        netns: format!("/proc/{pid}/ns/net").into(),
+        hostname: hostname.trim_end().to_owned(),
+        directory,
+    })
 }
 
 /// How the container is made: a pure function of its record and of what this machine has.
