@@ -164,6 +164,7 @@ fn fill(
                 mac: wanted.mac.as_deref().map(str::parse).transpose()?,
                 aliases: wanted.aliases.clone(),
                 ifname: format!("eth{at}"),
+                ..leases::Request::default()
             };
             record
                 .endpoints
