@@ -20,11 +20,11 @@ use crate::request::{NetworkMode, Request};
 use crate::spec;
 use crate::store::claim::{Attempt, Claim};
 use crate::store::containers::{self, Record, State};
-use crate::store::{Home, leases, networks, new_id};
+use crate::store::{Home, networks, new_id};
 use crate::supervise::client::{self, Options};
 use crate::supervise::monitor::OnFailure;
 use crate::supervise::start::{self, Attach, How};
-use crate::supervise::{heal, names};
+use crate::supervise::{claims, heal, names};
 
 /// `rmac run`.
 pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
@@ -156,19 +156,9 @@ fn fill(
         None => record.name = names::claim_any(home, &record.id)?,
     }
     if let NetworkMode::Networks(wanted) = &record.request.network {
-        for (at, (wanted, network)) in wanted.iter().zip(networks).enumerate() {
-            let request = leases::Request {
-                container: record.id.clone(),
-                name: record.name.clone(),
-                ip: wanted.ipv4,
-                mac: wanted.mac.as_deref().map(str::parse).transpose()?,
-                aliases: wanted.aliases.clone(),
-                ifname: format!("eth{at}"),
-                ..leases::Request::default()
-            };
-            record
-                .endpoints
-                .push(leases::claim(home, network, request)?);
+        for (wanted, network) in wanted.clone().iter().zip(networks) {
+            let endpoint = claims::claim(home, network, record, wanted)?;
+            record.endpoints.push(endpoint);
         }
     }
     record.save(home)?;

@@ -190,6 +190,11 @@ impl Sentinel {
         }
     }
 
+    /// The link, as the container names it.
+    pub fn dev(&self) -> &str {
+        &self.target.dev
+    }
+
     /// What is becoming readable when somebody speaks of the address.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -248,10 +253,10 @@ impl Sentinel {
         let mac = |at: usize| -> Option<Mac> { Some(Mac(frame.get(at..at + 6)?.try_into().ok()?)) };
         let owner = match self.target.address {
             IpAddr::V4(address) => (frame.get(28..32)? == address.octets()).then(|| mac(22))?,
-            IpAddr::V6(_) => match frame.get(54)? {
-                &ADVERTISEMENT => mac(6),
+            IpAddr::V6(_) => match *frame.get(54)? {
+                ADVERTISEMENT => mac(6),
                 // Somebody else is asking for it too, before using it.
-                &SOLICITATION if frame.get(22..38)? == [0; 16] => mac(6),
+                SOLICITATION if frame.get(22..38)? == [0; 16] => mac(6),
                 _ => None,
             },
         };

@@ -21,6 +21,7 @@ pub mod message;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -62,7 +63,14 @@ pub struct Identity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Get an address from the LAN's server.
-    Obtain(Identity),
+    Obtain {
+        /// Who asks.
+        identity: Identity,
+        /// The container's `/etc/resolv.conf`, which gets the server's name servers.
+        resolv_conf: Option<PathBuf>,
+        /// The network has no way out: the server's router is not for us.
+        internal: bool,
+    },
 }
 
 /// An address for a time.
@@ -126,7 +134,7 @@ impl Step {
 
     /// The same as a command.
     pub fn shell(&self) -> Shell {
-        let Step::Obtain(identity) = self;
+        let Step::Obtain { identity, .. } = self;
         Shell::Bash(format!(
             "nsenter -t \"$pid\" -n udhcpc -i {} -x hostname:{} -q",
             Shell::quote(&identity.dev),
@@ -136,11 +144,21 @@ impl Step {
 
     /// Takes the step in the network namespace `netns`: waits until there is a lease.
     pub fn take(&self, netns: BorrowedFd<'_>) -> Result<(Client, Lease)> {
-        let Step::Obtain(identity) = self;
+        let Step::Obtain {
+            identity,
+            resolv_conf,
+            internal,
+        } = self;
         let mut client = Client::open(netns, identity.clone())?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(Event::Bound(lease)) = client.turn()? {
+            if let Some(Event::Bound(mut lease)) = client.turn()? {
+                lease.router = lease.router.filter(|_| !internal);
+                if let Some(path) = resolv_conf.as_ref().filter(|_| !lease.dns.is_empty()) {
+                    // In place: the file may be bound into the container already.
+                    std::fs::write(path, lease.resolv_conf())
+                        .with_context(|| format!("write {}", path.display()))?;
+                }
                 return Ok((client, lease));
             }
             let now = Instant::now();
@@ -167,12 +185,27 @@ impl Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Step::Obtain(identity) = self;
+        let Step::Obtain { identity, .. } = self;
         write!(
             f,
             "send(packet on {}, DHCPDISCOVER {{client-id={:?}, hostname={:?}}})",
             identity.dev, identity.client_id, identity.hostname
         )
+    }
+}
+
+impl Lease {
+    /// The text of `/etc/resolv.conf` by what the server says.
+    pub fn resolv_conf(&self) -> String {
+        let servers = self
+            .dns
+            .iter()
+            .map(|server| format!("nameserver {server}\n"));
+        let domain = self
+            .domain
+            .iter()
+            .map(|domain| format!("search {domain}\n"));
+        servers.chain(domain).collect()
     }
 }
 

@@ -15,6 +15,7 @@
 //! * [`announce`]: telling the LAN who has the address now, RFC 5227 section 3
 //! * [`conflict`]: asking the LAN whether somebody has it already, RFC 5227 section 2
 //! * [`dhcp`]: an address from the LAN's own server, RFC 2131
+//! * [`host_access`]: how the host reaches the containers on its own link
 //! * [`names`]: how containers find each other, hosts(5)
 //! * [`watch`]: hearing of changes of the host's links
 //!
@@ -26,6 +27,7 @@ pub mod declare;
 pub mod dhcp;
 pub mod endpoint;
 pub mod host;
+pub mod host_access;
 pub mod ipam;
 pub mod kind;
 pub mod link;

@@ -12,6 +12,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv, send};
 
+use super::chores::Chores;
 use super::log::{Log, Stream};
 use super::{LONGEST, Message};
 use crate::sys;
@@ -53,6 +54,7 @@ pub struct Pump {
     listener: Option<OwnedFd>,
     input: VecDeque<u8>,
     input_ended: bool,
+    chores: Option<Chores>,
 }
 
 impl Pump {
@@ -76,7 +78,18 @@ impl Pump {
             listener,
             input: VecDeque::new(),
             input_ended: false,
+            chores: None,
         })
+    }
+
+    /// Has the container's network looked after in the same loop.
+    pub fn add_chores(&mut self, chores: Chores) {
+        self.chores = Some(chores);
+    }
+
+    /// The chores, to be ended.
+    pub fn take_chores(&mut self) -> Option<Chores> {
+        self.chores.take()
     }
 
     /// Takes a caller on.
@@ -173,12 +186,28 @@ impl Pump {
             flags.set(PollFlags::POLLOUT, !caller.waiting.is_empty());
             fds.push(PollFd::new(caller.socket.as_fd(), flags));
         }
-        match poll(&mut fds, PollTimeout::NONE) {
+        let others = fds.len();
+        let (chores, timeout) = match &self.chores {
+            Some(chores) => (chores.fds(), chores.timeout()),
+            None => (vec![], None),
+        };
+        fds.extend(
+            chores
+                .into_iter()
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+        );
+        match poll(&mut fds, time_out(timeout)) {
             Ok(_) | Err(Errno::EINTR) => (),
             Err(errno) => return Err(errno).context("poll"),
         }
         let ended = pidfd.is_some() && fds[0].any() == Some(true);
+        let called = fds[others..].iter().any(|fd| fd.any() == Some(true));
         drop(fds);
+        if let Some(chores) = &mut self.chores
+            && (called || chores.timeout().is_some_and(|left| left.is_zero()))
+        {
+            chores.turn();
+        }
         self.accept();
         if read_more {
             self.read_outputs();
@@ -263,6 +292,14 @@ impl Pump {
                 Ok(Message::Attach) => self.callers[at].attached = true,
                 Ok(Message::Input(data)) => self.input.extend(data),
                 Ok(Message::InputEnd) => self.input_ended = true,
+                Ok(Message::Networks) => {
+                    if let Some(chores) = &mut self.chores {
+                        chores.reload();
+                    }
+                    // Who told us waits until it is so.
+                    let done = Message::Networks.encode();
+                    self.callers[at].waiting.push_back(done);
+                }
                 Ok(Message::Resize(rows, columns)) => {
                     if let Some(master) = &self.ends.master {
                         let _ = sys::set_window_size(master.as_fd(), (rows, columns));
@@ -310,5 +347,17 @@ impl Pump {
             }
         }
         self.callers.retain(|caller| !caller.gone);
+    }
+}
+
+/// The time until `left` is over, rounded up: a poll that ends early would turn in circles.
+fn time_out(left: Option<std::time::Duration>) -> PollTimeout {
+    match left {
+        None => PollTimeout::NONE,
+        Some(left) => {
+            let most = std::time::Duration::from_secs(3600);
+            let milliseconds = left.min(most).as_micros().div_ceil(1000);
+            PollTimeout::try_from(milliseconds as i32).unwrap_or(PollTimeout::NONE)
+        }
     }
 }

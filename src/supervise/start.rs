@@ -9,11 +9,13 @@ use oci_spec::runtime::BoxBuilder;
 
 use super::client;
 use super::monitor::{self, Monitor, OnFailure};
-use super::{Message, say};
+use super::{Message, peers, say};
 use crate::explain;
 use crate::kernel::cgroups::Layout;
 use crate::kernel::identity;
 use crate::kernel::program::First;
+use crate::net::names;
+use crate::plan::wire::Client;
 use crate::plan::{self, Inputs, Plan};
 use crate::request::NetworkMode;
 use crate::spec::{self, Place, Shared};
@@ -84,16 +86,20 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
     let hosts = if on_host {
         read("/etc/hosts")
     } else {
-        let addresses: Vec<_> = record
+        let own: Vec<_> = record
             .endpoints
             .iter()
             .flat_map(|endpoint| endpoint.addresses().map(|net| net.addr()))
             .collect();
-        identity::hosts(
+        let hosts = identity::hosts(
             spec.hostname().as_deref().unwrap_or_default(),
-            &addresses,
+            &own,
             &request.add_host,
-        )
+        );
+        match record.endpoints.is_empty() {
+            true => hosts,
+            false => names::with_region(&hosts, &peers::region(home, record)),
+        }
     };
     let resolv_conf = identity::resolv_conf(
         &read("/etc/resolv.conf"),
@@ -108,6 +114,7 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
         directory: &directory,
         attach_at: &home.running(&record.id),
         endpoints: &record.endpoints,
+        client: &client_of(home, record),
         hosts: &hosts,
         resolv_conf: &resolv_conf,
         first: if request.init {
@@ -116,6 +123,17 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
             First::Program
         },
     })
+}
+
+/// Who the container is to a DHCP server.
+pub fn client_of(home: &Home, record: &Record) -> Client {
+    let request = &record.request;
+    let own_servers = request.dns.is_empty() && request.dns_search.is_empty();
+    Client {
+        name: record.name.clone(),
+        hostname: request.hostname.clone().unwrap_or(record.name.clone()),
+        resolv_conf: own_servers.then(|| home.container(&record.id).join("resolv.conf")),
+    }
 }
 
 /// Whether the caller wants what the program writes, from its first byte on.

@@ -12,8 +12,10 @@ use crate::cli::run::ContainerArgs;
 use crate::net::endpoint::Mac;
 use crate::request::{NetworkMode, NetworkRequest};
 
-/// The one driver option of an endpoint that means something: the interface's name.
+/// The driver option that names the interface.
 const IFNAME: &str = "com.docker.network.endpoint.ifname";
+/// The driver option that sets what lies below /proc/sys/net for the interface.
+const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 
 /// Whose network the container uses.
 pub fn network(args: &ContainerArgs) -> Result<NetworkMode> {
@@ -101,7 +103,8 @@ pub fn driver_option(request: &mut NetworkRequest, text: &str) -> Result<()> {
         .with_context(|| format!("invalid key value pair format in driver options: {text}"))?;
     match key {
         IFNAME => request.ifname = Some(ifname(value)?),
-        _ => bail!("unknown driver option {key:?} for an endpoint; known is {IFNAME}"),
+        SYSCTLS => (),
+        _ => bail!("unknown driver option {key:?} for an endpoint; known are {IFNAME}, {SYSCTLS}"),
     }
     request.driver_opts.insert(key.to_owned(), value.to_owned());
     Ok(())
@@ -134,7 +137,8 @@ fn priority(text: &str) -> Result<i32> {
     number.with_context(|| format!("invalid gw-priority: {text}"))
 }
 
-fn mac(text: &str) -> Result<String> {
+/// `--mac-address`, in the usual notation.
+pub fn mac(text: &str) -> Result<String> {
     let mac: Mac = text.parse()?;
     Ok(mac.to_string())
 }
