@@ -150,42 +150,8 @@ impl Pump {
 
     /// One turn of the loop; tells whether the program has ended.
     fn turn(&mut self, pidfd: Option<BorrowedFd<'_>>) -> Result<bool> {
-        let read_more = self
-            .callers
-            .iter()
-            .all(|caller| caller.waiting.len() < MOST_WAITING);
-        let take_input = self.input.len() < MOST_INPUT;
-        let mut fds = vec![];
-        if let Some(pidfd) = pidfd {
-            fds.push(PollFd::new(pidfd, PollFlags::POLLIN));
-        }
-        if let Some(listener) = &self.listener {
-            fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
-        }
-        let wants_input = !self.input.is_empty();
-        for end in [&self.ends.master, &self.ends.output, &self.ends.error]
-            .into_iter()
-            .flatten()
-        {
-            if read_more {
-                fds.push(PollFd::new(end.as_fd(), PollFlags::POLLIN));
-            }
-        }
-        if let Some(end) = self
-            .ends
-            .input
-            .as_ref()
-            .or(self.ends.master.as_ref())
-            .filter(|_| wants_input)
-        {
-            fds.push(PollFd::new(end.as_fd(), PollFlags::POLLOUT));
-        }
-        for caller in &self.callers {
-            let mut flags = PollFlags::empty();
-            flags.set(PollFlags::POLLIN, take_input);
-            flags.set(PollFlags::POLLOUT, !caller.waiting.is_empty());
-            fds.push(PollFd::new(caller.socket.as_fd(), flags));
-        }
+        let (read_more, take_input) = (self.reads_more(), self.takes_input());
+        let mut fds = self.descriptors(pidfd);
         let others = fds.len();
         let (chores, timeout) = match &self.chores {
             Some(chores) => (chores.fds(), chores.timeout()),
@@ -218,6 +184,54 @@ impl Pump {
         self.write_input();
         self.flush();
         Ok(ended)
+    }
+
+    /// Whether all callers keep up with what the program writes.
+    fn reads_more(&self) -> bool {
+        self.callers
+            .iter()
+            .all(|caller| caller.waiting.len() < MOST_WAITING)
+    }
+
+    /// Whether the program keeps up with its input.
+    fn takes_input(&self) -> bool {
+        self.input.len() < MOST_INPUT
+    }
+
+    /// What is waited for, but for the chores; the program's end first.
+    fn descriptors<'a>(&'a self, pidfd: Option<BorrowedFd<'a>>) -> Vec<PollFd<'a>> {
+        let mut fds = vec![];
+        if let Some(pidfd) = pidfd {
+            fds.push(PollFd::new(pidfd, PollFlags::POLLIN));
+        }
+        if let Some(listener) = &self.listener {
+            fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+        }
+        let wants_input = !self.input.is_empty();
+        for end in [&self.ends.master, &self.ends.output, &self.ends.error]
+            .into_iter()
+            .flatten()
+        {
+            if self.reads_more() {
+                fds.push(PollFd::new(end.as_fd(), PollFlags::POLLIN));
+            }
+        }
+        if let Some(end) = self
+            .ends
+            .input
+            .as_ref()
+            .or(self.ends.master.as_ref())
+            .filter(|_| wants_input)
+        {
+            fds.push(PollFd::new(end.as_fd(), PollFlags::POLLOUT));
+        }
+        for caller in &self.callers {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::POLLIN, self.takes_input());
+            flags.set(PollFlags::POLLOUT, !caller.waiting.is_empty());
+            fds.push(PollFd::new(caller.socket.as_fd(), flags));
+        }
+        fds
     }
 
     fn accept(&mut self) {
