@@ -14,6 +14,8 @@
 mod make;
 mod read;
 
+pub use make::Membership;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
