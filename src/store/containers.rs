@@ -53,6 +53,9 @@ pub struct State {
     /// What its program returned, or 128 and the signal's number.
     #[serde(default)]
     pub exit_code: i32,
+    /// Whether its processes are frozen where they are.
+    #[serde(default)]
+    pub paused: bool,
     /// Why it could not be started.
     #[serde(default)]
     pub error: String,
@@ -122,10 +125,19 @@ impl State {
             process: None,
             monitor: 0,
             exit_code: 0,
+            paused: false,
             error: String::new(),
             oom_killed: false,
             started: None,
             finished: None,
+        }
+    }
+
+    /// Docker's word for it, which has one more for a container that is paused.
+    pub fn name(&self) -> &'static str {
+        match self.status {
+            Status::Running if self.paused => "paused",
+            status => status.name(),
         }
     }
 
@@ -145,6 +157,7 @@ impl State {
                 status: Status::Exited,
                 process: None,
                 exit_code: 255,
+                paused: false,
                 error: "the machine was restarted".into(),
                 ..state
             },

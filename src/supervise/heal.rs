@@ -41,6 +41,7 @@ pub fn heal(home: &Home, id: &str, _claim: &Claim) {
                 status: Status::Exited,
                 process: None,
                 exit_code: KILLED,
+                paused: false,
                 error: "the container's monitor was killed, and the container with it".into(),
                 finished: Some(Timestamp::now()),
                 ..state
