@@ -15,6 +15,8 @@
 
 #![allow(dead_code)] // each test file uses a part
 
+pub mod kernel;
+pub mod net;
 pub mod terminal;
 
 use std::collections::BTreeSet;
