@@ -134,9 +134,9 @@ fn state_value(state: &State) -> Value {
         )
     };
     json!({
-        "Status": state.status.name(),
+        "Status": state.name(),
         "Running": running,
-        "Paused": false,
+        "Paused": state.paused,
         "Restarting": false,
         "OOMKilled": state.oom_killed,
         "Dead": false,

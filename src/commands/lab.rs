@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 
 use crate::cli::lab::{LabArgs, LabCommand, On};
+use crate::kernel::cgroups::{self, Layout};
 use crate::lab::{HOST, Lab, ROUTER, Station, Up, is_inside};
 use crate::store::Home;
 use crate::supervise::heal;
@@ -44,6 +46,10 @@ fn down(lab: &Lab) -> Result<u8> {
     // The containers' cgroups are not in the lab, and nobody is left to remove them.
     heal::sweep(lab.home());
     lab.down()?;
+    // The directory that all containers' cgroups lie in goes with the last of them.
+    if let Ok(layout) = Layout::detect() {
+        let _ = cgroups::tidy(&layout, Path::new("/rmac"));
+    }
     Ok(0)
 }
 
@@ -53,17 +59,30 @@ fn picture(lab: &Lab) -> String {
         "lab" => String::new(),
         _ => format!(" --name {name}"),
     };
+    let (vlan, note) = match lab.has_trunk() {
+        true => (
+            format!(
+                "router10                      |\n    \
+                 eth0 {ROUTER}/24 ---- VLAN 10 on the same cable\n    "
+            ),
+            String::new(),
+        ),
+        false => (
+            String::new(),
+            "This kernel has no 802.1Q: no VLAN 10 here (scripts/vm has one).\n".to_owned(),
+        ),
+    };
     format!(
-        "The lab {name:?} is up: a LAN made of three network namespaces.\n\
+        "The lab {name:?} is up: a LAN made of network namespaces.\n\
          \n    \
          router                    switch                    host\n    \
-         eth0 {ROUTER}/24 ---- [ br0 ] ---- eth0 {HOST}/24\n                                          \
+         eth0 {ROUTER}/24 ---- [ br0 ] ---- eth0 {HOST}/24\n    {vlan}                                      \
          |\n                                          \
          `- the parent of your containers\n\
          \n\
          rmac lab shell{flag}       a shell on the host: its eth0 is plugged into the switch\n\
          rmac lab run{flag} CMD     one command there; with --on router, on the router\n\
-         rmac lab down{flag}        takes it all away\n"
+         rmac lab down{flag}        takes it all away\n{note}"
     )
 }
 
@@ -95,6 +114,7 @@ fn exec(lab: &Lab, on: On, command: &[OsString]) -> Result<u8> {
     let station = match on {
         On::Host => Station::Host,
         On::Router => Station::Router,
+        On::Router10 => Station::Router10,
         On::Switch => Station::Switch,
     };
     let Some((program, arguments)) = command.split_first() else {

@@ -15,6 +15,8 @@ mod change;
 mod make;
 mod read;
 
+pub use make::Membership;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};

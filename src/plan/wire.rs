@@ -26,7 +26,17 @@ pub struct Client {
 
 /// The steps for a container with these endpoints.
 pub fn wire(endpoints: &[Endpoint], client: &Client) -> Vec<Step> {
-    order(link::plan(endpoints), endpoints, client)
+    let known: Vec<Endpoint> = endpoints.iter().map(without_lease).collect();
+    order(link::plan(&known), endpoints, client)
+}
+
+/// What a DHCP server gave the last time is asked for, not used.
+pub fn without_lease(endpoint: &Endpoint) -> Endpoint {
+    let mut endpoint = endpoint.clone();
+    if endpoint.ipam == Ipam::Dhcp {
+        (endpoint.ipv4, endpoint.gateway) = (None, None);
+    }
+    endpoint
 }
 
 /// The steps for one more link of a running container, but for the default routes, and for the DHCP
@@ -34,7 +44,7 @@ pub fn wire(endpoints: &[Endpoint], client: &Client) -> Vec<Step> {
 pub fn wire_one(endpoint: &Endpoint) -> Vec<Step> {
     let endpoint = Endpoint {
         ipam: Ipam::Default,
-        ..endpoint.clone()
+        ..without_lease(endpoint)
     };
     let steps = link::plan_link(&endpoint);
     order(steps, std::slice::from_ref(&endpoint), &Client::default())
@@ -69,17 +79,14 @@ fn order(steps: Vec<link::Step>, endpoints: &[Endpoint], client: &Client) -> Vec
     let (mut early, mut late) = (vec![], vec![]);
     for step in steps {
         match step {
-            link::Step::AddAddress { dev, address, .. } if of(&dev).is_some_and(waits) => {
+            link::Step::AddAddress { dev, address, .. } if of(&dev).is_some_and(is_probing) => {
                 // Asked for by us: the kernel's own look at an IPv6 address would take a second more.
                 let probe = Probe::Off;
-                // What DHCP gave the last time may be somebody else's by now.
-                if of(&dev).is_some_and(|endpoint| endpoint.ipam != Ipam::Dhcp) {
-                    late.push(link::Step::AddAddress {
-                        dev,
-                        address,
-                        probe,
-                    });
-                }
+                late.push(link::Step::AddAddress {
+                    dev,
+                    address,
+                    probe,
+                });
             }
             link::Step::Route(_) => late.push(step),
             step => early.push(step),
@@ -99,11 +106,6 @@ fn order(steps: Vec<link::Step>, endpoints: &[Endpoint], client: &Client) -> Vec
     }));
     ordered.extend(late.into_iter().map(Step::Link));
     ordered
-}
-
-/// Whether the endpoint's addresses come after its link is up.
-fn waits(endpoint: &Endpoint) -> bool {
-    endpoint.ipam == Ipam::Dhcp || is_probing(endpoint)
 }
 
 /// A macvlan's address can be asked for; a link without ARP, or with its parent's MAC, is left alone.

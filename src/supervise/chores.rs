@@ -261,7 +261,7 @@ impl Chores {
         // Without a probe: it is the address that the container has all along.
         let steps = link::plan_link(&Endpoint {
             probe: Probe::Off,
-            ..endpoint.clone()
+            ..wire::without_lease(endpoint)
         });
         let routes = link::plan_default_routes(&self.endpoints);
         let ours = |step: &link::Step| match step {

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use oci_spec::runtime::BoxBuilder;
+use oci_spec::runtime::{BoxBuilder, Capabilities, Process};
 
 use super::client;
 use super::monitor::{self, Monitor, OnFailure};
 use super::{Message, peers, say};
 use crate::explain;
+use crate::kernel::capabilities;
 use crate::kernel::cgroups::Layout;
 use crate::kernel::identity;
 use crate::kernel::program::First;
@@ -40,6 +41,9 @@ pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> 
         }),
     };
     let mut spec = spec::spec(&record.image_config, &record.request, &place)?;
+    if let Some(process) = spec.process_mut() {
+        keep_within_bounding(process);
+    }
     if let (Some(process), Some((rows, columns))) = (spec.process_mut(), client::terminal_size())
         && process.terminal() == Some(true)
     {
@@ -74,6 +78,24 @@ fn owner(home: &Home, record: &Record) -> Option<Owner> {
         hostname: hostname.trim_end().to_owned(),
         directory,
     })
+}
+
+/// "All capabilities" means those that this machine gives: a container or VM that rmac itself runs in may
+/// hold some back.
+fn keep_within_bounding(process: &mut Process) {
+    let Some(mut sets) = process.capabilities().clone() else {
+        return;
+    };
+    let given = |set: &Option<Capabilities>| {
+        let wanted = set.clone().unwrap_or_default();
+        Some(capabilities::within_bounding(&wanted).0)
+    };
+    let (bounding, effective) = (given(sets.bounding()), given(sets.effective()));
+    let permitted = given(sets.permitted());
+    sets.set_bounding(bounding)
+        .set_effective(effective)
+        .set_permitted(permitted);
+    process.set_capabilities(Some(sets));
 }
 
 /// How the container is made: a pure function of its record and of what this machine has.
