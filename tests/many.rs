@@ -64,3 +64,55 @@ fn eight_side_by_side_have_eight_addresses() {
         lab.no_leaks();
     }
 }
+
+#[test]
+fn two_hundred_eight_at_a_time() {
+    let lab = lab_with_network();
+    // What the container knows: it has its address from the first look at the clock to the second.
+    let script = "cut -d' ' -f1 /proc/uptime; ip -4 addr show eth0 | sed -n 's/.*inet \\([0-9.]*\\).*/\\1/p'; \
+                  sleep 0.03; cut -d' ' -f1 /proc/uptime";
+    let run = [
+        "run",
+        "--rm",
+        "--network",
+        "my-macvlan-net",
+        lab.image(),
+        "sh",
+        "-c",
+        script,
+    ];
+    let held: Vec<(String, f64, f64)> = std::thread::scope(|scope| {
+        let worker = || {
+            let once = |_| {
+                let output = common::run(lab.command(RMAC).args(run));
+                assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+                let lines: Vec<&str> = output.stdout.lines().collect();
+                let [from, address, until] = lines[..] else {
+                    panic!("{lines:?}")
+                };
+                (
+                    address.to_owned(),
+                    from.parse().unwrap(),
+                    until.parse().unwrap(),
+                )
+            };
+            (0..25).map(once).collect::<Vec<_>>()
+        };
+        let workers: Vec<_> = (0..8).map(|_| scope.spawn(worker)).collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap())
+            .collect()
+    });
+    assert_eq!(held.len(), 200);
+    for (at, (address, from, until)) in held.iter().enumerate() {
+        let others = held[..at].iter().filter(|(other, ..)| other == address);
+        for (_, other_from, other_until) in others {
+            assert!(
+                from >= other_until || other_from >= until,
+                "{address} twice at once"
+            );
+        }
+    }
+    lab.no_leaks();
+}

@@ -5,6 +5,7 @@
 pub mod container;
 pub mod image;
 pub mod lab;
+pub mod mistakes;
 pub mod network;
 pub mod run;
 
@@ -61,6 +62,16 @@ pub enum Command {
     Stop(container::StopArgs),
     /// Kill one or more running containers
     Kill(container::KillArgs),
+    /// Restart one or more containers
+    Restart(container::RestartArgs),
+    /// Pause all processes within one or more containers
+    Pause(container::Names),
+    /// Unpause all processes within one or more containers
+    Unpause(container::Names),
+    /// Rename a container
+    Rename(container::RenameArgs),
+    /// Display the running processes of a container
+    Top(container::TopArgs),
     /// Block until one or more containers stop, then print their exit codes
     Wait(container::Names),
     /// Remove one or more containers

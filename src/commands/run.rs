@@ -4,7 +4,7 @@
 //! anything fails, so a run that fails leaves nothing.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use super::request;
 use crate::cli::run::{ContainerArgs, CreateArgs, Pull, RunArgs};
 use crate::exit::Coded;
 use crate::explain::script;
+use crate::kernel::capabilities::{self, Base};
 use crate::kernel::cgroups::Layout;
 use crate::request::{NetworkMode, Request};
 use crate::spec;
@@ -115,6 +116,7 @@ fn make(home: &Home, args: &ContainerArgs, request: Request) -> Result<(Record, 
             path.display()
         );
     }
+    warn_of_capabilities(&request)?;
     let networks = look_up(home, &request)?;
     let image = image(home, args)?;
     check_command(&image, &request)?;
@@ -144,7 +146,7 @@ fn fill(
     args: &ContainerArgs,
     networks: &[crate::net::network::Network],
 ) -> Result<()> {
-    containers::make_directory(home, &record.id)?;
+    containers::make_directory(home, &record.id, record.layers.last().map(PathBuf::as_path))?;
     match &args.name {
         Some(name) => {
             containers::claim_name(home, &record.id, name)?;
@@ -161,6 +163,7 @@ fn fill(
                 mac: wanted.mac.as_deref().map(str::parse).transpose()?,
                 aliases: wanted.aliases.clone(),
                 ifname: format!("eth{at}"),
+                ..leases::Request::default()
             };
             record
                 .endpoints
@@ -211,6 +214,29 @@ fn check_command(image: &Image, request: &Request) -> Result<()> {
         bail!(
             "no command specified: the image {} has no default, so give one after the image's name",
             request.image
+        );
+    }
+    Ok(())
+}
+
+/// What was asked for by name and this machine cannot give is said, not refused: Docker would fail in the
+/// middle of the start.
+fn warn_of_capabilities(request: &Request) -> Result<()> {
+    if !request.privileged && request.cap_add.is_empty() {
+        return Ok(());
+    }
+    let base = if request.privileged {
+        Base::Privileged
+    } else {
+        Base::Default
+    };
+    let wanted = capabilities::choose(base, &request.cap_add, &request.cap_drop)?;
+    let (_, missing) = capabilities::within_bounding(&wanted);
+    if !missing.is_empty() {
+        let names: Vec<String> = missing.into_iter().map(capabilities::name).collect();
+        eprintln!(
+            "WARNING: this machine does not give {}; the container goes without",
+            names.join(", ")
         );
     }
     Ok(())

@@ -7,7 +7,8 @@
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow, kill, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -39,12 +40,19 @@ pub fn begin() -> Result<()> {
 
 /// Waits for signals and children until the program has ended; its exit code.
 fn keep(program: Pid) -> i32 {
+    // A descriptor rather than sigwait(3): the signals so stay blocked while it waits, which is how
+    // `stop` can see that this process takes them.
+    let Ok(signals) = SignalFd::new(&SigSet::all()) else {
+        return 125;
+    };
     loop {
-        let Ok(signal) = SigSet::all().wait() else {
+        let Ok(Some(info)) = signals.read_signal() else {
             continue;
         };
-        if signal != nix::sys::signal::Signal::SIGCHLD {
-            let _ = kill(program, signal);
+        if info.ssi_signo as i32 != Signal::SIGCHLD as i32 {
+            if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
+                let _ = kill(program, signal);
+            }
             continue;
         }
         loop {

@@ -97,9 +97,11 @@ pub fn read_disposition(status: &str, signal: Signal) -> Option<Disposition> {
     };
     let bit = 1u64 << (signal.0 - 1);
     let (ignored, caught) = (mask("SigIgn:")?, mask("SigCgt:")?);
+    // Who blocks a signal waits for it with sigwaitinfo(2) or signalfd(2): rmac's own init does.
+    let blocked = mask("SigBlk:").unwrap_or(0);
     Some(if ignored & bit != 0 {
         Disposition::Ignored
-    } else if caught & bit != 0 {
+    } else if (caught | blocked) & bit != 0 {
         Disposition::Caught
     } else {
         Disposition::Default

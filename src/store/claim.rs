@@ -151,6 +151,23 @@ pub fn claimed(home: &Home) -> Vec<String> {
         .collect()
 }
 
+/// Removes what a process left that was killed between making a claim's directory and giving it its name:
+/// the directory's own name has the number of that process.
+pub fn sweep_aside(home: &Home) {
+    let Ok(entries) = std::fs::read_dir(home.runroot.join("containers")) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name
+            .to_str()
+            .and_then(|name| name.strip_prefix('.')?.split('.').next());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_dir(entry.path());
+        }
+    }
+}
+
 fn make_locked(path: &Path) -> Result<File> {
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -224,6 +241,19 @@ mod tests {
             Attempt::Orphan(_)
         ));
         assert_eq!(claimed(&home), Vec::<String>::new());
+        std::fs::remove_dir_all(&home.root).unwrap();
+    }
+
+    #[test]
+    fn what_was_made_aside_by_a_dead_process_is_removed() {
+        let home = home();
+        let aside = |pid: u32| home.running(&format!(".{pid}.abc"));
+        // No process has this number: it is above the kernel's limit.
+        std::fs::create_dir_all(aside(4_194_305)).unwrap();
+        std::fs::create_dir_all(aside(std::process::id())).unwrap();
+        sweep_aside(&home);
+        assert!(!aside(4_194_305).exists());
+        assert!(aside(std::process::id()).exists());
         std::fs::remove_dir_all(&home.root).unwrap();
     }
 }

@@ -173,6 +173,8 @@ impl Monitor {
 pub fn leave_the_caller() -> Result<()> {
     nix::unistd::setsid().context("setsid")?;
     nix::unistd::chdir("/").context("chdir")?;
+    // What the program inherits is Docker's, whatever the caller's is.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let null = std::fs::File::options()
         .read(true)
         .write(true)

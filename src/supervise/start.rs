@@ -4,12 +4,13 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use oci_spec::runtime::BoxBuilder;
+use oci_spec::runtime::{BoxBuilder, Capabilities, Process};
 
 use super::client;
 use super::monitor::{self, Monitor, OnFailure};
 use super::{Message, say};
 use crate::explain;
+use crate::kernel::capabilities;
 use crate::kernel::cgroups::Layout;
 use crate::kernel::identity;
 use crate::kernel::program::First;
@@ -31,6 +32,9 @@ pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> 
         host_name: &host_name.to_string_lossy(),
     };
     let mut spec = spec::spec(&record.image_config, &record.request, &place)?;
+    if let Some(process) = spec.process_mut() {
+        keep_within_bounding(process);
+    }
     if let (Some(process), Some((rows, columns))) = (spec.process_mut(), client::terminal_size())
         && process.terminal() == Some(true)
     {
@@ -39,6 +43,24 @@ pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> 
         ));
     }
     Ok(spec)
+}
+
+/// "All capabilities" means those that this machine gives: a container or VM that rmac itself runs in may
+/// hold some back.
+fn keep_within_bounding(process: &mut Process) {
+    let Some(mut sets) = process.capabilities().clone() else {
+        return;
+    };
+    let given = |set: &Option<Capabilities>| {
+        let wanted = set.clone().unwrap_or_default();
+        Some(capabilities::within_bounding(&wanted).0)
+    };
+    let (bounding, effective) = (given(sets.bounding()), given(sets.effective()));
+    let permitted = given(sets.permitted());
+    sets.set_bounding(bounding)
+        .set_effective(effective)
+        .set_permitted(permitted);
+    process.set_capabilities(Some(sets));
 }
 
 /// How the container is made: a pure function of its record and of what this machine has.
@@ -54,7 +76,7 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
         let addresses: Vec<_> = record
             .endpoints
             .iter()
-            .filter_map(|endpoint| Some(endpoint.ipv4?.addr().into()))
+            .flat_map(|endpoint| endpoint.addresses().map(|net| net.addr()))
             .collect();
         identity::hosts(
             spec.hostname().as_deref().unwrap_or_default(),

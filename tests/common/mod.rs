@@ -154,6 +154,11 @@ impl Lab {
         .unwrap();
     }
 
+    /// Where the registry of [`Lab::registry`] keeps its blobs.
+    pub fn registry_store(&self) -> PathBuf {
+        self.dir.join("registry/store")
+    }
+
     /// Removes every container, and fails if anything of one is left: see [`Lab::leaks`].
     pub fn no_leaks(&self) {
         let containers = self.rmac(&["ps", "-a", "-q", "--no-trunc"]).ok();
@@ -196,13 +201,16 @@ impl Lab {
         leaks
     }
 
+    /// Tells whether the process `pid` is on the lab's host.
+    pub fn is_here(&self, pid: i32) -> bool {
+        let netns = std::fs::metadata(format!("/proc/{pid}/ns/net"));
+        netns.is_ok_and(|netns| netns.ino() == self.netns)
+    }
+
     /// The processes on the lab's host: none but the registry's, between commands.
     fn processes(&self) -> Vec<String> {
-        let pids = entries(Path::new("/proc")).filter(|name| name.parse::<u32>().is_ok());
-        let here = pids.filter(|pid| {
-            let netns = std::fs::metadata(format!("/proc/{pid}/ns/net"));
-            netns.is_ok_and(|netns| netns.ino() == self.netns)
-        });
+        let pids = entries(Path::new("/proc"));
+        let here = pids.filter(|name| name.parse().is_ok_and(|pid| self.is_here(pid)));
         let command = |pid: String| {
             let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             format!("process {pid}: {}", line.replace('\0', " "))

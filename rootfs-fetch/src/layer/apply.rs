@@ -335,6 +335,13 @@ impl Applier {
             self.directories.insert(path, None);
         }
         let stat = fstat(&fd)?;
+        if self.layout == Layout::Merged {
+            // A directory of a lower layer that this one does not name keeps its time, though things are
+            // made in it.
+            self.directories
+                .entry(path.to_vec())
+                .or_insert_with(|| Some(Meta::of(&stat, None)));
+        }
         let parent = Arc::new(Parent {
             fd,
             inode: stat.st_ino,
