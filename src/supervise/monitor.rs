@@ -148,6 +148,8 @@ impl Monitor {
         pump.tell(&Message::Started(running.pid.as_raw()));
         // What others have left behind is cleared while nobody waits for us.
         heal::sweep(&self.home);
+        // All that is left to do is to wait; there is a monitor for each container.
+        sys::heap::trim();
 
         pump.run(running.pidfd.as_fd())?;
         state.exit_code = exit_code(&running.pidfd)?;
@@ -159,8 +161,7 @@ impl Monitor {
             for endpoint in &self.record.endpoints {
                 let _ = leases::releasing(&self.home, &endpoint.network_id, &self.record.id);
             }
-            containers::free_name(&self.home, &self.record.id, &self.record.name);
-            containers::forget_record(&self.home, &self.record.id);
+            containers::retire(&self.home, &self.record.id, &self.record.name);
         } else {
             state.save(&self.home, &self.record.id)?;
         }
