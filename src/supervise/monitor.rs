@@ -214,6 +214,8 @@ impl Monitor {
         pump.tell(&Message::Started(running.pid.as_raw()));
         // What others have left behind is cleared while nobody waits for us.
         heal::sweep(&self.home);
+        // All that is left to do is to wait; there is a monitor for each container.
+        sys::heap::trim();
 
         pump.run(running.pidfd.as_fd())?;
         if let Some(record) = Record::load(&self.home, &self.record.id)? {
@@ -231,8 +233,7 @@ impl Monitor {
             for endpoint in &self.record.endpoints {
                 let _ = leases::releasing(&self.home, &endpoint.network_id, &self.record.id);
             }
-            containers::free_name(&self.home, &self.record.id, &self.record.name);
-            containers::forget_record(&self.home, &self.record.id);
+            containers::retire(&self.home, &self.record.id, &self.record.name);
         } else {
             state.save(&self.home, &self.record.id)?;
         }
