@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Spec};
 
 use super::cgroups::{Layout, v1};
+use super::namespaces;
 use super::rootfs::{Root, path_of};
 use crate::lesson::{Lesson, Shell};
 
@@ -66,10 +67,8 @@ pub enum Scope {
 /// The mounts of `spec` in its order. The cgroup file system is one mount or several, as `layout` has it.
 pub fn plan(spec: &Spec, layout: &Layout) -> Result<Vec<Step>> {
     let mut steps = vec![];
-    let resources = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.resources().as_ref());
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
     for mount in spec.mounts().as_deref().unwrap_or_default() {
         match words::step_of(mount)? {
             Step::Filesystem {
@@ -77,11 +76,61 @@ pub fn plan(spec: &Spec, layout: &Layout) -> Result<Vec<Step>> {
                 target,
                 flags,
                 ..
-            } if kind == "cgroup" => steps.extend(cgroup(layout, resources, &target, flags)),
+            } if kind == "cgroup" && namespaces::listed(spec, LinuxNamespaceType::Cgroup) => {
+                steps.extend(cgroup(layout, resources, &target, flags))
+            }
+            Step::Filesystem {
+                kind,
+                target,
+                flags,
+                ..
+            } if kind == "cgroup" => {
+                let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+                let below = path.unwrap_or(Path::new("/"));
+                steps.extend(own_cgroup(layout, resources, below, &target, flags))
+            }
             step => steps.push(step),
         }
     }
     Ok(steps)
+}
+
+/// Without a cgroup namespace a cgroup mount would show the host's whole tree, so the container's own
+/// directories are bound instead; `path` is its cgroup.
+fn own_cgroup(
+    layout: &Layout,
+    resources: Option<&LinuxResources>,
+    path: &Path,
+    target: &Path,
+    flags: MsFlags,
+) -> Vec<Step> {
+    let below = path.strip_prefix("/").unwrap_or(path);
+    let attributes = words::attributes_of(flags);
+    let bind = |mount: &Path, target: PathBuf| Step::Bind {
+        source: mount.join(below),
+        target,
+        scope: Scope::Single,
+        attributes,
+        propagation: MsFlags::empty(),
+    };
+    let Layout::V1(trees) = layout else {
+        let Layout::V2(tree) = layout else {
+            return vec![];
+        };
+        return vec![bind(&tree.mount, target.to_owned())];
+    };
+    let mut steps = vec![Step::Filesystem {
+        kind: "tmpfs".into(),
+        source: "cgroup".into(),
+        target: target.to_owned(),
+        flags: flags - MsFlags::MS_RDONLY,
+        data: "mode=755".into(),
+    }];
+    for (mount, _) in v1::joined(trees, resources) {
+        let name = mount.file_name().unwrap_or_default();
+        steps.push(bind(mount, target.join(name)));
+    }
+    steps
 }
 
 /// v2 is one tree; v1 is a tree for each controller, gathered on a small tmpfs.
@@ -119,6 +168,24 @@ fn cgroup(
         ));
     }
     steps
+}
+
+/// The words of mount(8) that are understood; others are the file system's own.
+pub fn option_words() -> Vec<&'static str> {
+    words::known()
+}
+
+/// Is the container's `/dev` a directory of the host's? Then nothing may be made in it.
+pub fn shows_hosts_dev(spec: &Spec) -> bool {
+    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    let dev = mounts
+        .iter()
+        .rfind(|mount| mount.destination() == Path::new("/dev"));
+    dev.is_some_and(|mount| {
+        let words = mount.options().as_deref().unwrap_or_default();
+        mount.typ().as_deref() == Some("bind")
+            || words.iter().any(|word| word == "bind" || word == "rbind")
+    })
 }
 
 /// What hides the kernel's secrets and switches: after the mounts, before the pivot.

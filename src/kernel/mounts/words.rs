@@ -29,7 +29,15 @@ pub(super) fn step_of(mount: &Mount) -> Result<Step> {
             Some((_, Meaning::Propagation, flag, _)) => propagation = *flag,
             None if matches!(
                 option.as_str(),
-                "defaults" | "z" | "Z" | "consistent" | "cached" | "delegated"
+                "defaults"
+                    | "z"
+                    | "Z"
+                    | "consistent"
+                    | "cached"
+                    | "delegated"
+                    | "silent"
+                    | "loud"
+                    | "notmpcopyup"
             ) => {}
             None => data.push(option.as_str()),
         }
@@ -49,12 +57,7 @@ pub(super) fn step_of(mount: &Mount) -> Result<Step> {
             target.display()
         );
     }
-    let attributes = OPTIONS
-        .iter()
-        .filter(|(_, meaning, flag, attribute)| {
-            *meaning == Meaning::Set && *attribute != 0 && flags.contains(*flag)
-        })
-        .fold(0, |all, (.., attribute)| all | attribute);
+    let attributes = attributes_of(flags);
     let scope = if flags.contains(MsFlags::MS_REC) {
         Scope::Recursive
     } else {
@@ -67,6 +70,14 @@ pub(super) fn step_of(mount: &Mount) -> Result<Step> {
         attributes,
         propagation,
     })
+}
+
+/// mount(2)'s flags as attributes of mount_setattr(2).
+pub(super) fn attributes_of(flags: MsFlags) -> u64 {
+    let set = OPTIONS.iter().filter(|(_, meaning, flag, attribute)| {
+        *meaning == Meaning::Set && *attribute != 0 && flags.contains(*flag)
+    });
+    set.fold(0, |all, (.., attribute)| all | attribute)
 }
 
 /// What a word of mount(8) does.
@@ -119,10 +130,17 @@ const OPTIONS: &[(&str, Meaning, MsFlags, u64)] = {
         ("rprivate", Propagation, MsFlags::MS_PRIVATE, 0),
         ("slave", Propagation, MsFlags::MS_SLAVE, 0),
         ("rslave", Propagation, MsFlags::MS_SLAVE, 0),
+        ("unbindable", Propagation, MsFlags::MS_UNBINDABLE, 0),
+        ("runbindable", Propagation, MsFlags::MS_UNBINDABLE, 0),
         ("shared", Propagation, MsFlags::MS_SHARED, 0),
         ("rshared", Propagation, MsFlags::MS_SHARED, 0),
     ]
 };
+
+/// All words that are understood.
+pub(super) fn known() -> Vec<&'static str> {
+    OPTIONS.iter().map(|(name, ..)| *name).collect()
+}
 
 /// The flags as mount(2) names them.
 pub(super) fn names(flags: MsFlags) -> String {
