@@ -337,7 +337,7 @@ fn at_parent(
 mod tests {
     use super::*;
     use oci_spec::runtime::{LinuxBuilder, LinuxDeviceBuilder, SpecBuilder};
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    use std::os::unix::fs::MetadataExt;
 
     fn spec(path: &str) -> Spec {
         let device = LinuxDeviceBuilder::default()
