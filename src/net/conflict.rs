@@ -89,7 +89,7 @@ impl Step {
         let Step::Probe(targets) = self;
         let ask = |target: &Target| match target.address {
             IpAddr::V4(address) => format!(
-                "nsenter -t \"$pid\" -n arping -D -c 1 -w 1 -I {} {address}",
+                "! command -v arping > /dev/null || nsenter -t \"$pid\" -n arping -D -q -c 1 -w 1 -I {} {address}    # of iputils",
                 Shell::quote(&target.dev)
             ),
             IpAddr::V6(_) => {
