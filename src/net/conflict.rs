@@ -31,7 +31,7 @@ use crate::lesson::{Lesson, Shell};
 use crate::sys::packet::{self, Test};
 
 /// How long an answer is waited for.
-pub const WINDOW: Duration = Duration::from_millis(4);
+pub const WINDOW: Duration = Duration::from_millis(2);
 
 /// The least time between two defences of an address (RFC 5227, DEFEND_INTERVAL).
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
