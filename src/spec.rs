@@ -6,6 +6,7 @@
 
 mod mounts;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -52,7 +53,10 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// Names the flag that cannot be followed.
 pub fn spec(image: &Config, request: &Request, place: &Place<'_>) -> Result<Spec> {
     let process = process(image, request, place)?;
-    let linux = linux(request, place, &process)?;
+    let linux = linux(request, place)?;
+    let filtered = !request.privileged && !request.seccomp_unconfined;
+    let annotations: HashMap<String, String> =
+        filtered.then(seccomp::default_mark).into_iter().collect();
     let root = RootBuilder::default()
         .path("rootfs")
         .readonly(request.read_only)
@@ -64,6 +68,7 @@ pub fn spec(image: &Config, request: &Request, place: &Place<'_>) -> Result<Spec
         .process(process)
         .mounts(mounts::mounts(request, place)?)
         .linux(linux)
+        .annotations(annotations)
         .build()
         .context("put the runtime spec together")
 }
@@ -166,11 +171,7 @@ fn process(image: &Config, request: &Request, place: &Place<'_>) -> Result<Proce
     builder.build().context("put the process together")
 }
 
-fn linux(
-    request: &Request,
-    place: &Place<'_>,
-    process: &Process,
-) -> Result<oci_spec::runtime::Linux> {
+fn linux(request: &Request, place: &Place<'_>) -> Result<oci_spec::runtime::Linux> {
     let mut kinds = vec![
         LinuxNamespaceType::Mount,
         LinuxNamespaceType::Pid,
@@ -198,13 +199,6 @@ fn linux(
         builder = builder
             .masked_paths(get_default_maskedpaths())
             .readonly_paths(get_default_readonly_paths());
-        if !request.seccomp_unconfined {
-            let held = process
-                .capabilities()
-                .as_ref()
-                .and_then(|sets| sets.bounding().clone());
-            builder = builder.seccomp(seccomp::default_profile(&held.unwrap_or_default()));
-        }
     } else {
         builder = builder.masked_paths(vec![]).readonly_paths(vec![]);
     }

@@ -4,7 +4,7 @@
 //! is a list, and narrating, scripting, taking and undoing are each one loop.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use crate::kernel::rootfs::Root;
 use crate::kernel::terminal::{Pty, Stdio};
 use crate::kernel::{
-    capabilities, cgroups, devices, identity, limits, mounts, namespaces, program, rootfs, seccomp,
-    signals, terminal, user,
+    attributes, capabilities, cgroups, devices, gate, hooks, identity, ids, limits, mounts,
+    namespaces, program, rootfs, seccomp, signals, sysctl, terminal, user,
 };
 use crate::lesson::{Lesson, Shell};
 use crate::net::netlink::Wires;
@@ -54,6 +54,16 @@ pub enum Step {
     User(user::Step),
     /// See [`program`].
     Program(program::Step),
+    /// See [`ids`].
+    Ids(ids::Step),
+    /// See [`hooks`].
+    Hook(hooks::Step),
+    /// See [`sysctl`].
+    Sysctl(sysctl::Step),
+    /// See [`attributes`].
+    Attribute(attributes::Step),
+    /// See [`gate`].
+    Gate(gate::Step),
 }
 
 /// What the steps hand on to each other on one side of the clone.
@@ -77,6 +87,15 @@ pub struct Place {
     pub clients: Vec<(dhcp::Client, dhcp::Lease)>,
     /// The container's first process, for one more that joins it.
     pub container: Option<OwnedFd>,
+    /// Descriptors that are the host's alone: the child lets go of its copies at once, since a lock lives
+    /// as long as any copy of it, and a socket shows its end only when all are closed.
+    pub private: Vec<RawFd>,
+    /// The container's first process as the host sees it, on the host's side.
+    pub pid: Option<nix::unistd::Pid>,
+    /// The socket at which a container waits for `start`.
+    pub gate: Option<OwnedFd>,
+    /// The child's end of the talk with the host.
+    pub speaker: Option<OwnedFd>,
     /// The home directory of the user that the program runs as.
     pub home: Option<String>,
 }
@@ -100,6 +119,11 @@ macro_rules! each {
             Step::Capability($step) => $what,
             Step::User($step) => $what,
             Step::Program($step) => $what,
+            Step::Ids($step) => $what,
+            Step::Hook($step) => $what,
+            Step::Sysctl($step) => $what,
+            Step::Attribute($step) => $what,
+            Step::Gate($step) => $what,
         }
     };
 }
@@ -132,6 +156,11 @@ impl Step {
             Step::Capability(_) => "capabilities",
             Step::User(_) => "user",
             Step::Program(_) => "program",
+            Step::Ids(_) => "user namespace",
+            Step::Hook(_) => "hooks",
+            Step::Sysctl(_) => "sysctl",
+            Step::Attribute(_) => "attributes",
+            Step::Gate(_) => "gate",
         }
     }
 
@@ -165,6 +194,17 @@ impl Step {
                 Ok(())
             }
             Step::Program(step) => step.take(place.home.as_deref()),
+            Step::Ids(step) => step.take(place.pid),
+            // In the container's own pid namespace its first process is this one.
+            Step::Hook(step) => step.take(place.pid.or_else(|| Some(nix::unistd::getpid()))),
+            Step::Sysctl(step) => step.take(),
+            Step::Attribute(step) => step.take(),
+            Step::Gate(step) => {
+                let gate = place.gate.take().context("no gate to wait at")?;
+                (place.root, place.dev, place.stdio) = (None, None, None);
+                let speaker = place.speaker.as_mut().context("nobody to tell")?;
+                step.take(&gate, speaker)
+            }
         }
     }
 

@@ -24,19 +24,22 @@ pub enum Step {
     /// Leave for new namespaces: the cgroup namespace takes the cgroup that the process is in as its
     /// root, so it can be made only after the container's cgroup has been entered.
     Unshare(CloneFlags),
-    /// Enter a namespace that somebody else has made.
-    Enter {
-        /// Where it is found, such as `/proc/PID/ns/net`.
-        path: PathBuf,
-        /// Of which kind it is.
-        flag: CloneFlags,
-    },
     /// Let the children that are made from now on be born into the container's pid namespace; the
     /// process itself stays where it is.
     JoinPids {
         /// The container's first process.
         pid: i32,
     },
+    /// Enter a namespace that exists already, by its file: child; for a pid namespace the host, whose
+    /// next child is born there.
+    JoinFile {
+        /// Such as `/proc/4711/ns/net` or `/run/netns/blue`.
+        path: PathBuf,
+        /// Its kind.
+        flag: CloneFlags,
+    },
+    /// Give the clocks of the new time namespace their offsets; execve(2) enters it.
+    TimeOffsets(Vec<(String, i64, u32)>),
     /// Enter the container's other namespaces.
     Join {
         /// The container's first process.
@@ -50,11 +53,51 @@ pub enum Step {
 pub fn plan(spec: &Spec) -> (Step, Vec<Step>) {
     let wanted: CloneFlags = own(spec).map(flag).collect();
     let late = wanted & CloneFlags::CLONE_NEWCGROUP;
-    let mut after: Vec<Step> = shared(spec).collect();
+    let mut unshare = vec![];
     if !late.is_empty() {
-        after.push(Step::Unshare(late));
+        unshare.push(Step::Unshare(late));
     }
-    (Step::Clone(wanted - late), after)
+    if wanted.contains(NEWTIME) {
+        // Its clocks can be set only while nobody is in it, so it is made apart and entered by execve.
+        unshare.push(Step::Unshare(NEWTIME));
+        unshare.extend(time_offsets(spec));
+    }
+    (Step::Clone(wanted - late - NEWTIME), unshare)
+}
+
+/// The namespaces of `spec` that exist already: what the host enters before the clone, and what the
+/// child enters. The user namespace comes first, since it gives the right to enter the others.
+pub fn plan_files(spec: &Spec) -> (Vec<Step>, Vec<Step>) {
+    let mut steps: Vec<(LinuxNamespaceType, Step)> = all(spec)
+        .filter_map(|namespace| {
+            let (path, flag) = (namespace.path().clone()?, flag(namespace.typ()));
+            Some((namespace.typ(), Step::JoinFile { path, flag }))
+        })
+        .collect();
+    steps.sort_by_key(|(kind, _)| *kind != LinuxNamespaceType::User);
+    let (host, child): (Vec<_>, Vec<_>) = steps
+        .into_iter()
+        .partition(|(kind, _)| *kind == LinuxNamespaceType::Pid);
+    let steps = |list: Vec<(LinuxNamespaceType, Step)>| list.into_iter().map(|(_, step)| step);
+    (steps(host).collect(), steps(child).collect())
+}
+
+/// Tells whether `spec` lists a namespace of this type, be it new or another's.
+pub fn listed(spec: &Spec, wanted: LinuxNamespaceType) -> bool {
+    all(spec).any(|namespace| namespace.typ() == wanted)
+}
+
+fn time_offsets(spec: &Spec) -> Option<Step> {
+    let offsets = spec.linux().as_ref()?.time_offsets().as_ref()?;
+    let mut clocks: Vec<_> = offsets
+        .iter()
+        .map(|(clock, offset)| {
+            let (seconds, rest) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+            (clock.clone(), seconds, rest)
+        })
+        .collect();
+    clocks.sort();
+    (!clocks.is_empty()).then_some(Step::TimeOffsets(clocks))
 }
 
 /// How one more process gets into the namespaces that `spec` describes and the process `pid` is in: what
@@ -62,13 +105,8 @@ pub fn plan(spec: &Spec) -> (Step, Vec<Step>) {
 /// so it comes before the clone; the child enters the others itself, so nothing of the caller is ever
 /// inside (CVE-2016-9962).
 pub fn plan_join(spec: &Spec, pid: i32) -> [Step; 3] {
-    let all = own(spec)
-        .map(flag)
-        .chain(shared(spec).map(|step| match step {
-            Step::Enter { flag, .. } => flag,
-            _ => CloneFlags::empty(),
-        }));
-    let flags = all.collect::<CloneFlags>() - CloneFlags::CLONE_NEWPID;
+    let listed: CloneFlags = all(spec).map(|namespace| flag(namespace.typ())).collect();
+    let flags = listed - CloneFlags::CLONE_NEWPID;
     [
         Step::JoinPids { pid },
         Step::Clone(CloneFlags::empty()),
@@ -97,16 +135,21 @@ impl Step {
                 without: "/proc/self/cgroup would show where on the host the container lies",
                 man: "cgroup_namespaces(7)",
             },
-            Step::Enter { .. } => Lesson {
-                why: "what two containers are to share, the second enters instead of making its own",
-                without: "the containers could not speak to each other over 127.0.0.1",
-                man: "setns(2), namespaces(7)",
-            },
             Step::JoinPids { .. } => Lesson {
                 why: "a process is born into its pid namespace and never changes it, so the caller says where its \
                       next child is to be born",
                 without: "the new process would not show in the container's ps, nor die with it",
                 man: "setns(2), pid_namespaces(7)",
+            },
+            Step::JoinFile { .. } => Lesson {
+                why: "the engine made this namespace, or another container has it: the two share what it holds",
+                without: "the containers of a pod would not see each other's network",
+                man: "setns(2), namespaces(7)",
+            },
+            Step::TimeOffsets(_) => Lesson {
+                why: "the clocks that count from boot can be shifted for a container that was moved from another machine",
+                without: "a program's timers would jump when it is moved",
+                man: "time_namespaces(7)",
             },
             Step::Join { .. } => Lesson {
                 why: "one more process enters the namespaces that the container's first process was made in",
@@ -123,12 +166,13 @@ impl Step {
             Step::Unshare(_) => Shell::Note(
                 "unshare --cgroup stands above: the script enters the cgroup before it".into(),
             ),
-            Step::Enter { path, flag } => Shell::Note(format!(
-                "run this part by: nsenter {}={}",
+            Step::JoinPids { pid } => Shell::Bash(format!("nsenter --target {pid} --pid")),
+            Step::JoinFile { path, flag } => Shell::Bash(format!(
+                "nsenter {}={}",
                 options(*flag),
                 Shell::quote(&path.to_string_lossy())
             )),
-            Step::JoinPids { pid } => Shell::Bash(format!("nsenter --target {pid} --pid")),
+            Step::TimeOffsets(_) => Shell::Note(format!("{self}: unshare --time --monotonic ...")),
             Step::Join { pid, flags } => {
                 Shell::Bash(format!("nsenter --target {pid} {}", options(*flags)))
             }
@@ -141,16 +185,20 @@ impl Step {
         match self {
             Step::Clone(_) => Ok(()),
             Step::Unshare(flags) => nix::sched::unshare(*flags).context("unshare"),
-            Step::Enter { path, flag } => {
-                let namespace = std::fs::File::open(path)
-                    .with_context(|| format!("open the namespace {}", path.display()))?;
-                nix::sched::setns(namespace, *flag).context("setns")
-            }
             Step::JoinPids { pid } => {
                 let pidfd =
                     sys::pidfd_open(Pid::from_raw(*pid)).context("pidfd_open the container")?;
                 let pidfd = container.insert(pidfd);
                 nix::sched::setns(pidfd, CloneFlags::CLONE_NEWPID).context("setns")
+            }
+            Step::JoinFile { path, flag } => {
+                let file = std::fs::File::open(path)
+                    .with_context(|| format!("open the namespace {}", path.display()))?;
+                nix::sched::setns(file, *flag).with_context(|| self.to_string())
+            }
+            Step::TimeOffsets(_) => {
+                let file = "/proc/self/timens_offsets";
+                std::fs::write(file, self.offsets()).with_context(|| self.to_string())
             }
             Step::Join { flags, .. } => {
                 let pidfd = container.as_ref().context("no container to join")?;
@@ -165,15 +213,34 @@ impl fmt::Display for Step {
         match self {
             Step::Clone(flags) => write!(f, "clone3({}|CLONE_PIDFD)", names(*flags)),
             Step::Unshare(flags) => write!(f, "unshare({})", names(*flags)),
-            Step::Enter { path, flag } => write!(f, "setns({path:?}, {})", names(*flag)),
             Step::JoinPids { pid } => write!(f, "setns(pidfd of {pid}, CLONE_NEWPID)"),
+            Step::JoinFile { path, flag } => write!(f, "setns({path:?}, {})", names(*flag)),
+            Step::TimeOffsets(_) => write!(
+                f,
+                "write(\"/proc/self/timens_offsets\", {:?})",
+                self.offsets()
+            ),
             Step::Join { pid, flags } => write!(f, "setns(pidfd of {pid}, {})", names(*flags)),
         }
     }
 }
 
+impl Step {
+    fn offsets(&self) -> String {
+        let Step::TimeOffsets(clocks) = self else {
+            return String::new();
+        };
+        let line =
+            |(clock, seconds, rest): &(String, i64, u32)| format!("{clock} {seconds} {rest}\n");
+        clocks.iter().map(line).collect()
+    }
+}
+
+/// `CLONE_NEWTIME`, which nix does not name.
+const NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
+
 /// Each flag, its name, and unshare(1)'s option for it.
-const OPTIONS: [(CloneFlags, &str, &str); 7] = [
+const OPTIONS: [(CloneFlags, &str, &str); 8] = [
     (CloneFlags::CLONE_NEWNS, "CLONE_NEWNS", "--mount"),
     (CloneFlags::CLONE_NEWPID, "CLONE_NEWPID", "--pid"),
     (CloneFlags::CLONE_NEWNET, "CLONE_NEWNET", "--net"),
@@ -181,6 +248,7 @@ const OPTIONS: [(CloneFlags, &str, &str); 7] = [
     (CloneFlags::CLONE_NEWIPC, "CLONE_NEWIPC", "--ipc"),
     (CloneFlags::CLONE_NEWUSER, "CLONE_NEWUSER", "--user"),
     (CloneFlags::CLONE_NEWCGROUP, "CLONE_NEWCGROUP", "--cgroup"),
+    (NEWTIME, "CLONE_NEWTIME", "--time"),
 ];
 
 fn options(flags: CloneFlags) -> String {
@@ -211,16 +279,6 @@ fn own(spec: &Spec) -> impl Iterator<Item = LinuxNamespaceType> {
         .map(|namespace| namespace.typ())
 }
 
-/// The entries into those that are somebody else's.
-fn shared(spec: &Spec) -> impl Iterator<Item = Step> {
-    all(spec).filter_map(|namespace| {
-        Some(Step::Enter {
-            path: namespace.path().clone()?,
-            flag: flag(namespace.typ()),
-        })
-    })
-}
-
 fn flag(kind: LinuxNamespaceType) -> CloneFlags {
     match kind {
         LinuxNamespaceType::Mount => CloneFlags::CLONE_NEWNS,
@@ -230,7 +288,7 @@ fn flag(kind: LinuxNamespaceType) -> CloneFlags {
         LinuxNamespaceType::User => CloneFlags::CLONE_NEWUSER,
         LinuxNamespaceType::Pid => CloneFlags::CLONE_NEWPID,
         LinuxNamespaceType::Network => CloneFlags::CLONE_NEWNET,
-        LinuxNamespaceType::Time => CloneFlags::empty(),
+        LinuxNamespaceType::Time => NEWTIME,
     }
 }
 

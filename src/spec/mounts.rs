@@ -32,7 +32,11 @@ pub fn mounts(request: &Request, place: &Place<'_>) -> Result<Vec<Mount>> {
         all.push(mount("tmpfs", "tmpfs", &path.to_string_lossy(), &words)?);
     }
     for bind in &request.binds {
-        let own = bind.options.iter().map(String::as_str);
+        // Docker: a read-only volume is so with all that is mounted below it.
+        let own = bind.options.iter().map(|word| match word.as_str() {
+            "ro" => "rro",
+            word => word,
+        });
         let words: Vec<&str> = std::iter::once("rbind").chain(own).collect();
         let (source, target) = (bind.source.to_string_lossy(), bind.target.to_string_lossy());
         all.push(mount("bind", &source, &target, &words)?);

@@ -24,7 +24,7 @@ use crate::launch::{self, Failure, Listener, Running, Side, Silent, Telling};
 use crate::net::conflict::Conflict;
 use crate::plan::Plan;
 use crate::plan::wire::{self, Client};
-use crate::step::Step;
+use crate::step::{Place, Step};
 use crate::store::claim::Claim;
 use crate::store::containers::{self, ProcessId, Record, State, Status};
 use crate::store::{Home, leases};
@@ -147,7 +147,13 @@ impl Monitor {
             Some(_) => (Telling::Steps, &mut narrator),
             None => (Telling::Failures, &mut silent),
         };
-        let mut running = launch::launch(&self.plan, stdio, telling, told)?;
+        let private = [self.claim.lock_fd(), Some(self.caller.as_raw_fd())];
+        let place = Place {
+            stdio,
+            private: private.into_iter().flatten().collect(),
+            ..Place::default()
+        };
+        let mut running = launch::launch_at(&self.plan, place, telling, told)?;
         ends.master = running.master.take();
         Ok((running, ends))
     }
@@ -208,6 +214,8 @@ impl Monitor {
         pump.tell(&Message::Started(running.pid.as_raw()));
         // What others have left behind is cleared while nobody waits for us.
         heal::sweep(&self.home);
+        // All that is left to do is to wait; there is a monitor for each container.
+        sys::heap::trim();
 
         pump.run(running.pidfd.as_fd())?;
         if let Some(record) = Record::load(&self.home, &self.record.id)? {
@@ -225,8 +233,7 @@ impl Monitor {
             for endpoint in &self.record.endpoints {
                 let _ = leases::releasing(&self.home, &endpoint.network_id, &self.record.id);
             }
-            containers::free_name(&self.home, &self.record.id, &self.record.name);
-            containers::forget_record(&self.home, &self.record.id);
+            containers::retire(&self.home, &self.record.id, &self.record.name);
         } else {
             state.save(&self.home, &self.record.id)?;
         }

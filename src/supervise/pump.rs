@@ -19,6 +19,8 @@ use crate::sys;
 
 /// What is held for a slow caller, in messages, before the program has to wait.
 const MOST_WAITING: usize = 16;
+/// What is read from the program at once, in bytes. What the monitor has once used of its stack stays.
+const MOST_READ: usize = 8 * 1024;
 /// What is held for a program that does not read its input, in bytes, before the callers have to wait.
 const MOST_INPUT: usize = 64 * 1024;
 
@@ -268,7 +270,7 @@ impl Pump {
             (error, Stream::Stderr),
         ] {
             let Some(fd) = end else { continue };
-            let mut buffer = [0; LONGEST];
+            let mut buffer = [0; MOST_READ];
             match nix::unistd::read(fd, &mut buffer) {
                 // EIO: the last process has closed the terminal; another may open it again.
                 Ok(0) | Err(Errno::EIO) => *end = None,
@@ -292,8 +294,11 @@ impl Pump {
 
     fn hear_callers(&mut self) {
         for at in 0..self.callers.len() {
-            let mut buffer = vec![0; LONGEST + 1];
             let socket = self.callers[at].socket.as_raw_fd();
+            // How long it is, first: mostly a byte or an end, for which no large buffer is made.
+            let look = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+            let length = recv(socket, &mut [], look).unwrap_or(0);
+            let mut buffer = vec![0; length.clamp(1, LONGEST + 1)];
             let length = match recv(socket, &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNRESET) => continue,
                 Err(_) | Ok(0) => {

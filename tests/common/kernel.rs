@@ -20,11 +20,11 @@ impl Feature {
     pub fn or_skip(self) -> bool {
         static FOUND: [OnceLock<bool>; 3] = [OnceLock::new(), OnceLock::new(), OnceLock::new()];
         let (name, make) = match self {
-            Feature::Vlan => ("802.1q", "link a name x type vlan id 5"),
-            Feature::Dummy => ("dummy", "x type dummy"),
-            Feature::Ipvlan => ("ipvlan", "link a name x type ipvlan mode l3s"),
+            Feature::Vlan => ("802.1q", "link base name top type vlan id 5"),
+            Feature::Dummy => ("dummy", "top type dummy"),
+            Feature::Ipvlan => ("ipvlan", "link base name top type ipvlan mode l3s"),
         };
-        let script = format!("ip link add a type veth peer name b && ip link add {make}");
+        let script = format!("ip link add base type veth peer name far && ip link add {make}");
         let has = *FOUND[self as usize].get_or_init(|| {
             let mut command = Command::new("unshare");
             command.args(["-n", "sh", "-c", &script]);
