@@ -14,25 +14,27 @@
 //! reverse when anything fails.
 
 mod child;
+mod talk;
+
+pub use talk::open_gate;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use crate::kernel::program::NoProgram;
 use crate::kernel::terminal::Stdio;
+use crate::net::conflict::Sentinel;
 use crate::net::netlink::Wires;
-use crate::net::netns;
+use crate::net::{dhcp, netns};
 use crate::plan::Plan;
 use crate::step::{Place, Step};
 use crate::sys::{self, Clone};
+use talk::{FAILED, LONGEST, READY, TERMINAL, TOOK, receive, said};
 
 /// A container whose program has been started.
 #[derive(Debug)]
@@ -45,6 +47,10 @@ pub struct Running {
     pub master: Option<OwnedFd>,
     /// Its network namespace, which lives on as long as this does.
     pub netns: Option<OwnedFd>,
+    /// What listens on for other owners of its addresses.
+    pub sentinels: Vec<Sentinel>,
+    /// Its DHCP clients, each with its lease.
+    pub clients: Vec<(dhcp::Client, dhcp::Lease)>,
 }
 
 /// Why a container could not be started.
@@ -70,6 +76,11 @@ pub enum Side {
 pub trait Listener {
     /// A step was taken.
     fn took(&mut self, side: Side, step: &Step, time: Duration);
+
+    /// The container's first process exists, and waits: whatever this does is done before it goes on.
+    fn born(&mut self, _pid: Pid) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Nobody listens.
@@ -99,10 +110,24 @@ pub fn launch(
     telling: Telling,
     listener: &mut dyn Listener,
 ) -> Result<Running, Failure> {
-    let mut place = Place {
+    let place = Place {
         stdio,
         ..Place::default()
     };
+    launch_at(plan, place, telling, listener)
+}
+
+/// The same for a `place` where something lies ready: with a gate, it returns when the container waits
+/// there.
+///
+/// # Errors
+/// As [`launch`].
+pub fn launch_at(
+    plan: &Plan,
+    mut place: Place,
+    telling: Telling,
+    listener: &mut dyn Listener,
+) -> Result<Running, Failure> {
     let mut taken = Taken {
         plan,
         host: 0,
@@ -181,7 +206,7 @@ fn attempt(
     let (pid, pidfd) = match cloned.context(format!("{}", plan.clone))? {
         Clone::Child => {
             drop(ours);
-            child::child(plan, std::mem::take(place), &theirs, telling)
+            child::child(plan, std::mem::take(place), theirs, telling)
         }
         Clone::Parent(pid, pidfd) => (pid, pidfd),
     };
@@ -192,15 +217,21 @@ fn attempt(
     } else {
         netns::of_process(pid).ok()
     };
-    let wired = wire(plan, place, taken, netns.as_ref(), listener);
+    let wired = listener
+        .born(pid)
+        .map_err(Failure::from)
+        .and_then(|()| map(plan, place, pid, &ours, listener))
+        .and_then(|()| wire(plan, place, taken, netns.as_ref(), listener));
     // On Linux a socket that closes without "go" ends the child, so it needs no killing here.
-    let started = wired.and_then(|()| converse(plan, &ours, listener));
+    let started = wired.and_then(|()| converse(plan, place, &ours, listener));
     match started {
         Ok(master) => Ok(Running {
             pid,
             pidfd,
             master,
             netns,
+            sentinels: std::mem::take(&mut place.sentinels),
+            clients: std::mem::take(&mut place.clients),
         }),
         Err(failure) => {
             let _ = sys::pidfd_send_signal(pidfd.as_fd(), nix::libc::SIGKILL);
@@ -231,6 +262,7 @@ fn wire(
 ) -> Result<(), Failure> {
     let Some(netns) = netns else { return Ok(()) };
     place.wires = Some(Wires::open(netns.as_fd())?);
+    place.netns = Some(netns.try_clone().context("duplicate a descriptor")?);
     for step in &plan.wire {
         take(step, place, Side::Host, listener)?;
         taken.wired += 1;
@@ -239,20 +271,39 @@ fn wire(
     Ok(())
 }
 
-/// What the child says: one datagram each, so nothing needs a length.
-const TOOK: u8 = b't';
-const TERMINAL: u8 = b'p';
-const FAILED: u8 = b'f';
-/// Longest datagram: an error text is cut there.
-const LONGEST: usize = 4096;
+/// Writes the tables of a new user namespace, without which the child can do nothing; then lets it begin.
+fn map(
+    plan: &Plan,
+    place: &mut Place,
+    pid: Pid,
+    socket: &OwnedFd,
+    listener: &mut dyn Listener,
+) -> Result<(), Failure> {
+    place.pid = Some(pid);
+    for step in &plan.map {
+        take(step, place, Side::Host, listener)?;
+    }
+    if !plan.map.is_empty() {
+        nix::sys::socket::send(socket.as_raw_fd(), b"m", MsgFlags::MSG_NOSIGNAL)
+            .context("let the child begin")?;
+    }
+    Ok(())
+}
 
-/// Lets the child go on, and hears what it has to say until it has become the program.
+/// Lets the child go on, and hears what it has to say until it has become the program. Where the host has
+/// something to do in between, the child says first that all is prepared.
 fn converse(
     plan: &Plan,
+    place: &mut Place,
     socket: &OwnedFd,
     listener: &mut dyn Listener,
 ) -> Result<Option<OwnedFd>, Failure> {
-    let go = nix::sys::socket::send(socket.as_raw_fd(), b"g", MsgFlags::MSG_NOSIGNAL);
+    let send_go = || nix::sys::socket::send(socket.as_raw_fd(), b"g", MsgFlags::MSG_NOSIGNAL);
+    let mut go = if plan.meet.is_empty() {
+        send_go()
+    } else {
+        Ok(0)
+    };
     let mut master = None;
     let mut steps = plan.child();
     let mut failed = None;
@@ -262,18 +313,19 @@ fn converse(
         match buffer[..length].split_first() {
             None => break,
             Some((&TERMINAL, _)) => master = fd,
+            Some((&READY, _)) => {
+                for step in &plan.meet {
+                    take(step, place, Side::Host, listener)?;
+                }
+                go = send_go();
+            }
             Some((&TOOK, time)) => {
                 let nanoseconds = time.try_into().map_or(0, u64::from_le_bytes);
                 if let Some(step) = steps.next() {
                     listener.took(Side::Child, step, Duration::from_nanos(nanoseconds));
                 }
             }
-            Some((&FAILED, [code, text @ ..])) => {
-                failed = Some(Failure {
-                    code: *code,
-                    error: anyhow!("{}", String::from_utf8_lossy(text)),
-                });
-            }
+            Some((&FAILED, [code, text @ ..])) => failed = Some(said(*code, text)),
             Some(_) => return Err(anyhow!("the child said something unknown").into()),
         }
     }
@@ -284,34 +336,6 @@ fn converse(
         )
         .into()),
         (None, Ok(_)) => Ok(master),
-    }
-}
-
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
-    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
-    let mut parts = [std::io::IoSliceMut::new(buffer)];
-    loop {
-        match recvmsg::<()>(
-            socket.as_raw_fd(),
-            &mut parts,
-            Some(&mut space),
-            MsgFlags::MSG_CMSG_CLOEXEC,
-        ) {
-            Ok(message) => {
-                let fds = message
-                    .cmsgs()
-                    .into_iter()
-                    .flatten()
-                    .find_map(|control| match control {
-                        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
-                        _ => None,
-                    });
-                return Ok((message.bytes, fds.map(sys::inherited_fd).transpose()?));
-            }
-            // A child that ends with our word unread resets the socket: told once, before what it said.
-            Err(Errno::EINTR | Errno::ECONNRESET) => (),
-            Err(errno) => return Err(errno).context("hear from the child"),
-        }
     }
 }
 

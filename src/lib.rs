@@ -4,6 +4,7 @@
 //!
 //! * [`cli`]: every verb and flag; no logic
 //! * [`commands`]: one verb a file: arguments in, text out
+//! * [`oci`]: the second face, which engines such as podman call
 //! * [`exit`]: the exit codes
 //! * [`lesson`]: what a step tells about itself
 //! * [`request`]: what `run` was asked for
@@ -29,6 +30,7 @@ pub mod lab;
 pub mod launch;
 pub mod lesson;
 pub mod net;
+pub mod oci;
 pub mod out;
 pub mod plan;
 pub mod request;

@@ -7,25 +7,27 @@
 //! host       the cgroup, the files that tell the container who it is
 //! clone      the first process, in all its new namespaces; from here two processes work side by side
 //! wire       host:  the links, made straight into the new network namespace
-//! prepare    child: cgroup, tree, mounts, devices, masks, pivot
+//! prepare    child: cgroup, tree, mounts, devices, masks, pivot (a bundle pivots after the hooks)
 //! ---------- the child waits until the links are there
 //! enter      child: session, limits, seccomp, capabilities, user, program
 //! ```
 
+pub mod wire;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nix::mount::MsFlags;
-use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Process, Spec, State};
 
 use crate::kernel::cgroups::Layout;
+use crate::kernel::hooks::Moment;
 use crate::kernel::program::First;
 use crate::kernel::{
-    capabilities, cgroups, devices, identity, limits, mounts, namespaces, program, rootfs, seccomp,
-    signals, terminal, user,
+    attributes, capabilities, cgroups, devices, gate, hooks, identity, ids, limits, mounts,
+    namespaces, program, rootfs, seccomp, signals, sysctl, terminal, user,
 };
 use crate::net::endpoint::Endpoint;
-use crate::net::link;
+use crate::plan::wire::Client;
 use crate::step::Step;
 
 /// What is done to make a container, in order.
@@ -37,10 +39,14 @@ pub struct Plan {
     pub clone: Step,
     /// The cgroup that the first process is born into (cgroup v2; with v1 it walks in itself).
     pub cgroup: Option<PathBuf>,
+    /// By the host, before the child does anything: the tables of a new user namespace.
+    pub map: Vec<Step>,
     /// By the host, beside `prepare`.
     pub wire: Vec<Step>,
     /// By the child, beside `wire`.
     pub prepare: Vec<Step>,
+    /// By the host, when all is prepared: hooks.
+    pub meet: Vec<Step>,
     /// By the child, when both are done.
     pub enter: Vec<Step>,
 }
@@ -52,8 +58,10 @@ impl Plan {
         self.host
             .iter()
             .chain(clone)
+            .chain(&self.map)
             .chain(&self.wire)
             .chain(&self.prepare)
+            .chain(&self.meet)
             .chain(&self.enter)
     }
 
@@ -78,6 +86,8 @@ pub struct Inputs<'a> {
     pub attach_at: &'a Path,
     /// The container's place on its networks.
     pub endpoints: &'a [Endpoint],
+    /// Who it is to a DHCP server.
+    pub client: &'a Client,
     /// The text of `/etc/hosts`.
     pub hosts: &'a str,
     /// The text of `/etc/resolv.conf`.
@@ -96,16 +106,18 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
         .as_ref()
         .and_then(|linux| linux.resources().as_ref());
     let (clone, unshare) = namespaces::plan(spec);
+    let (born_in, join) = namespaces::plan_files(spec);
 
     let mut host: Vec<Step> = cgroups::plan_host(inputs.layout, path, resources)?
         .into_iter()
         .map(Step::Cgroup)
         .collect();
     host.extend(files(inputs).into_iter().map(Step::Identity));
+    host.extend(born_in.into_iter().map(Step::Namespace));
 
     let own_network = namespaces::has(spec, LinuxNamespaceType::Network);
     let wire = if own_network {
-        link::plan(inputs.endpoints)
+        wire::wire(inputs.endpoints, inputs.client)
     } else {
         vec![]
     };
@@ -114,16 +126,93 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
         .into_iter()
         .map(Step::Cgroup)
         .collect();
-    prepare.extend(unshare.into_iter().map(Step::Namespace));
-    prepare.extend(tree(inputs)?);
+    prepare.extend(join.into_iter().chain(unshare).map(Step::Namespace));
+    let overlay = rootfs::Step::Overlay {
+        lower: inputs.layers.to_vec(),
+        upper: inputs.directory.join("upper"),
+        work: inputs.directory.join("work"),
+        at: inputs.attach_at.to_owned(),
+    };
+    prepare.extend(tree(spec, inputs.layout, overlay)?);
+    prepare.extend(leave_host(spec));
 
     Ok(Plan {
         host,
         clone: Step::Namespace(clone),
         cgroup: born_into(inputs.layout, path),
+        map: vec![],
+        wire,
+        prepare,
+        meet: vec![],
+        enter: enter(spec, process, inputs.first)?,
+    })
+}
+
+/// What the plan of a bundle needs: an engine has unpacked the image and written the spec.
+#[derive(Debug, Clone, Copy)]
+pub struct Bundle<'a> {
+    /// What is to be made.
+    pub spec: &'a Spec,
+    /// How this machine's cgroups are laid out.
+    pub layout: &'a Layout,
+    /// The container's tree.
+    pub rootfs: &'a Path,
+    /// What hooks are told.
+    pub state: &'a State,
+}
+
+/// The plan of a bundle's container (OCI): as [`plan`], but for the tree, the hooks, what exists already
+/// and is joined, and a gate at which it waits for `start`.
+pub fn plan_bundle(bundle: &Bundle<'_>) -> Result<Plan> {
+    let Bundle { spec, layout, .. } = *bundle;
+    let process = spec.process().as_ref().context("the spec has no process")?;
+    let path = cgroups_path(spec)?;
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let (clone, unshare) = namespaces::plan(spec);
+    let (born_in, join) = namespaces::plan_files(spec);
+    let (map, become_root) = ids::plan(spec)?;
+    let hooks = |moment| {
+        let steps = hooks::plan(spec, moment, bundle.state);
+        steps.into_iter().map(Step::Hook)
+    };
+
+    let limits = cgroups::plan_host(layout, path, resources)?;
+    let mut host: Vec<Step> = limits.into_iter().map(Step::Cgroup).collect();
+    host.extend(born_in.into_iter().map(Step::Namespace));
+
+    let walk_in = cgroups::plan_child(layout, path, resources)?;
+    let mut prepare: Vec<Step> = walk_in.into_iter().map(Step::Cgroup).collect();
+    prepare.extend(join.into_iter().chain(unshare).map(Step::Namespace));
+    prepare.extend(become_root.into_iter().map(Step::Ids));
+    let wire = if namespaces::has(spec, LinuxNamespaceType::Network) {
+        crate::net::link::plan(&[])
+    } else {
+        vec![]
+    };
+    let directory = rootfs::Step::Directory(bundle.rootfs.to_owned());
+    prepare.extend(tree(spec, layout, directory)?);
+
+    let mut enter_steps: Vec<Step> = hooks(Moment::CreateContainer).collect();
+    enter_steps.extend(leave_host(spec));
+    enter_steps.extend(enter(spec, process, First::Waiting)?);
+    let gate = enter_steps
+        .iter()
+        .position(|step| matches!(step, Step::Gate(_)))
+        .context("a plan without a gate")?;
+    enter_steps.splice(gate + 1..gate + 1, hooks(Moment::StartContainer));
+
+    Ok(Plan {
+        host,
+        clone: Step::Namespace(clone),
+        cgroup: born_into(layout, path),
+        map: map.into_iter().map(Step::Ids).collect(),
         wire: wire.into_iter().map(Step::Link).collect(),
         prepare,
-        enter: enter(spec, process, inputs.first)?,
+        meet: hooks(Moment::Prestart)
+            .chain(hooks(Moment::CreateRuntime))
+            .collect(),
+        enter: enter_steps,
     })
 }
 
@@ -145,8 +234,10 @@ pub fn plan_exec(spec: &Spec, process: &Process, layout: &Layout, pid: i32) -> R
         host: vec![Step::Namespace(join_pids)],
         clone: Step::Namespace(clone),
         cgroup: born_into(layout, path),
+        map: vec![],
         wire: vec![],
         prepare,
+        meet: vec![],
         enter: enter(spec, process, First::Other)?,
     })
 }
@@ -181,27 +272,18 @@ fn files(inputs: &Inputs<'_>) -> Vec<identity::Step> {
 }
 
 /// Everything about the file tree: until the pivot, its paths are resolved inside it by descriptor.
-fn tree(inputs: &Inputs<'_>) -> Result<Vec<Step>> {
-    let spec = inputs.spec;
-    let overlay = rootfs::Step::Overlay {
-        lower: inputs.layers.to_vec(),
-        upper: inputs.directory.join("upper"),
-        work: inputs.directory.join("work"),
-        at: inputs.attach_at.to_owned(),
-    };
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+fn tree(spec: &Spec, layout: &Layout, root: rootfs::Step) -> Result<Vec<Step>> {
     let mut steps = vec![
-        Step::Rootfs(rootfs::Step::Private(private)),
-        Step::Rootfs(overlay),
+        Step::Rootfs(rootfs::Step::Private(rootfs::at_first(spec)?)),
+        Step::Rootfs(root),
     ];
-    steps.extend(
-        mounts::plan(spec, inputs.layout)?
-            .into_iter()
-            .map(Step::Mount),
-    );
-    steps.extend(devices::plan(spec)?.into_iter().map(Step::Device));
+    steps.extend(mounts::plan(spec, layout)?.into_iter().map(Step::Mount));
+    if !mounts::shows_hosts_dev(spec) {
+        steps.extend(devices::plan(spec)?.into_iter().map(Step::Device));
+    }
     let process = spec.process().as_ref().context("the spec has no process")?;
     steps.extend(terminal::plan(process).into_iter().map(Step::Terminal));
+    steps.extend(sysctl::plan(spec)?.into_iter().map(Step::Sysctl));
     steps.extend(mounts::plan_masks(spec).into_iter().map(Step::Mount));
     if spec
         .root()
@@ -211,8 +293,14 @@ fn tree(inputs: &Inputs<'_>) -> Result<Vec<Step>> {
         steps.push(Step::Rootfs(rootfs::Step::ReadOnly));
     }
     steps.extend(identity::plan(spec).into_iter().map(Step::Identity));
-    steps.push(Step::Rootfs(rootfs::Step::Pivot));
     Ok(steps)
+}
+
+/// The change of the root, after which only the container's files are in reach.
+fn leave_host(spec: &Spec) -> Vec<Step> {
+    let mut steps = vec![Step::Rootfs(rootfs::Step::Pivot)];
+    steps.extend(rootfs::at_last(spec).map(|flags| Step::Rootfs(rootfs::Step::Private(flags))));
+    steps
 }
 
 /// From a process in the right place to the program. The seccomp filter is loaded while the process
@@ -229,7 +317,15 @@ fn enter(spec: &Spec, process: &Process, first: First) -> Result<Vec<Step>> {
     let mut steps = vec![Step::Terminal(terminal::Step::Session)];
     steps.extend(signals::plan().into_iter().map(Step::Signal));
     steps.extend(limits::plan(process).into_iter().map(Step::Limit));
+    let attributes = attributes::plan(spec, process)?;
+    steps.extend(attributes.into_iter().map(Step::Attribute));
     steps.push(Step::Program(directory));
+    if first == First::Waiting {
+        let args = process.args().clone().unwrap_or_default();
+        let env = process.env().clone().unwrap_or_default();
+        steps.push(Step::Program(program::Step::Find { args, env }));
+        steps.push(Step::Gate(gate::Step::Wait { keep: 0 }));
+    }
     if !no_new_privileges {
         steps.extend(filter.iter().cloned());
     }

@@ -6,6 +6,8 @@
 
 pub mod bpf;
 pub mod capabilities;
+pub mod heap;
+pub mod packet;
 pub mod seccomp;
 pub mod signals;
 #[cfg(test)]
@@ -274,11 +276,31 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     .map(drop)
 }
 
+/// Closes one descriptor, whoever thinks to own it: as [`close_from`].
+pub fn close(fd: RawFd) {
+    // SAFETY: a plain integer; the caller never uses or drops its owner.
+    unsafe { libc::close(fd) };
+}
+
 /// Closes every descriptor from `first` on, whoever thinks to own it: for a process that will never
 /// return into code that does.
 pub fn close_from(first: u32) {
     // SAFETY: plain integers; the caller runs on without any of its former descriptors.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+/// The same, but for two that stay open.
+pub fn close_from_except(first: u32, mut kept: [RawFd; 2]) {
+    kept.sort_unstable();
+    let mut from = first;
+    for fd in kept.map(|fd| fd as u32) {
+        if from < fd {
+            // SAFETY: as above.
+            unsafe { libc::syscall(libc::SYS_close_range, from, fd - 1, 0) };
+        }
+        from = from.max(fd + 1);
+    }
+    close_from(from);
 }
 
 /// Makes the terminal `terminal` the controlling one of this session (`TIOCSCTTY`, ioctl_tty(2)).
@@ -322,6 +344,18 @@ pub fn open_terminal_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: the request takes plain flags; what comes back is a new descriptor.
     fd(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) } as i64)
+}
+
+/// Sets the execution domain of this process (personality(2)).
+pub fn personality(domain: u64) -> Result<()> {
+    // SAFETY: a plain integer.
+    check(unsafe { libc::personality(domain) } as i64).map(drop)
+}
+
+/// Sets the NIS domain name of the UTS namespace (setdomainname(2)).
+pub fn setdomainname(name: &str) -> Result<()> {
+    // SAFETY: the kernel reads as many bytes as it is told there are.
+    check(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) } as i64).map(drop)
 }
 
 /// Ends this process at once: no destructor, no flush of buffers that belong to its parent.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&str] = &[
     "main",
     "commands",
+    "oci",
     "cli",
     "supervise",
     "explain",

@@ -92,6 +92,11 @@ pub fn name(capability: Capability) -> String {
     format!("CAP_{capability}")
 }
 
+/// The names of all capabilities.
+pub fn all_names() -> Vec<String> {
+    ALL.into_iter().map(name).collect()
+}
+
 /// One change of the thread's capability sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {

@@ -10,20 +10,23 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, makedev, mkdirat, mknodat};
-use nix::unistd::{Gid, Uid, fchownat, symlinkat};
-use oci_spec::runtime::{
-    LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
-    Spec,
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{
+    FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat, makedev, mkdirat, mknodat,
 };
+use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
 
 use crate::lesson::{Lesson, Shell};
+use crate::sys;
+
+mod mapping;
+
+pub use mapping::Mapping;
 
 /// One file in the container's `/dev`. Paths are relative to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +129,7 @@ impl Step {
     /// Makes the file below the container's `/dev`. Nothing takes it back: it dies with the mount.
     ///
     /// # Errors
-    /// Those of mknodat(2) and symlinkat(2); a name that exists is one.
+    /// Those of mknodat(2) and symlinkat(2); a name that exists as something else is one.
     pub fn take(&self, dev: BorrowedFd<'_>) -> Result<()> {
         match self {
             Step::Node {
@@ -144,7 +147,16 @@ impl Step {
                 };
                 let bits = Mode::from_bits_truncate(*mode);
                 at_parent(dev, path, |parent, name| {
-                    mknodat(parent, name, type_flag, bits, makedev(*major, *minor))?;
+                    let number = makedev(*major, *minor);
+                    match mknodat(parent, name, type_flag, bits, number) {
+                        // In a user namespace nobody makes devices, but the host's own can be shown.
+                        Err(Errno::EPERM) => return show_hosts(parent, name, path, number),
+                        // An image's own /dev may have it already.
+                        Err(Errno::EEXIST) if is_same(parent, name, type_flag, number) => {
+                            return Ok(());
+                        }
+                        made => made?,
+                    }
                     // mknod(2) takes the umask's bits away.
                     fchmodat(parent, name, bits, FchmodatFlags::FollowSymlink)?;
                     if *owner != (0, 0) {
@@ -160,9 +172,16 @@ impl Step {
                     Ok(())
                 })
             }
-            Step::Link { path, target } => {
-                at_parent(dev, path, |parent, name| symlinkat(target, parent, name))
-            }
+            Step::Link { path, target } => at_parent(dev, path, |parent, name| {
+                match symlinkat(target, parent, name) {
+                    Err(Errno::EEXIST)
+                        if readlinkat(parent, name).is_ok_and(|is| is == *target) =>
+                    {
+                        Ok(())
+                    }
+                    made => made,
+                }
+            }),
         }
         .with_context(|| self.to_string())
     }
@@ -198,127 +217,6 @@ impl fmt::Display for Step {
             Step::Link { path, target } => write!(f, "symlinkat({target:?}, /dev, {path:?})"),
         }
     }
-}
-
-/// `--device HOST[:CONTAINER[:RWM]]` as typed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mapping {
-    /// The node on the host, or a directory of nodes.
-    pub host: PathBuf,
-    /// Where the container finds it.
-    pub container: PathBuf,
-    /// What the cgroup allows: r(ead), w(rite), m(knod).
-    pub access: String,
-}
-
-impl std::str::FromStr for Mapping {
-    type Err = anyhow::Error;
-
-    /// Reads `HOST`, `HOST:RWM`, `HOST:CONTAINER` or `HOST:CONTAINER:RWM`.
-    fn from_str(text: &str) -> Result<Self> {
-        let fields: Vec<&str> = text.split(':').collect();
-        let (host, container, access) = match fields[..] {
-            [host] => (host, host, "rwm"),
-            [host, access] if is_access(access) => (host, host, access),
-            [host, container] => (host, container, "rwm"),
-            [host, container, access] if is_access(access) => (host, container, access),
-            [_, _, access] => bail!("bad mode specified: {access}"),
-            _ => bail!("invalid device specification: {text}"),
-        };
-        if !host.starts_with('/') || !container.starts_with('/') {
-            let path = if host.starts_with('/') {
-                container
-            } else {
-                host
-            };
-            bail!("{path} is not an absolute path");
-        }
-        Ok(Mapping {
-            host: host.into(),
-            container: container.into(),
-            access: access.to_owned(),
-        })
-    }
-}
-
-impl Mapping {
-    /// Looks the host's node up, or all nodes below a directory: the node to make and what the cgroup must
-    /// allow for it.
-    ///
-    /// # Errors
-    /// In Docker's words where there is no such device.
-    pub fn resolve(&self) -> Result<Vec<(LinuxDevice, LinuxDeviceCgroup)>> {
-        let failed = || {
-            format!(
-                "error gathering device information while adding custom device {:?}",
-                self.host
-            )
-        };
-        let mut found = Vec::new();
-        self.gather(&self.host, &self.container, &mut found)
-            .with_context(failed)?;
-        if found.is_empty() {
-            bail!("{}: not a device node", failed());
-        }
-        Ok(found)
-    }
-
-    fn gather(
-        &self,
-        host: &Path,
-        container: &Path,
-        found: &mut Vec<(LinuxDevice, LinuxDeviceCgroup)>,
-    ) -> Result<()> {
-        let meta = host.metadata().map_err(|e| match e.raw_os_error() {
-            Some(libc::ENOENT) => anyhow::anyhow!("no such file or directory"),
-            _ => e.into(),
-        })?;
-        if meta.is_dir() {
-            for entry in fs_err::read_dir(host)? {
-                let entry = entry?;
-                // Links below a directory are other names of nodes found elsewhere, and could go in circles.
-                let kind = entry.file_type()?;
-                if kind.is_dir() || kind.is_char_device() || kind.is_block_device() {
-                    self.gather(&entry.path(), &container.join(entry.file_name()), found)?;
-                }
-            }
-            return Ok(());
-        }
-        let kind = match meta.file_type() {
-            t if t.is_char_device() => LinuxDeviceType::C,
-            t if t.is_block_device() => LinuxDeviceType::B,
-            _ => return Ok(()),
-        };
-        let (major, minor) = (
-            nix::sys::stat::major(meta.rdev()) as i64,
-            nix::sys::stat::minor(meta.rdev()) as i64,
-        );
-        let device = LinuxDeviceBuilder::default()
-            .path(container)
-            .typ(kind)
-            .major(major)
-            .minor(minor)
-            .file_mode(meta.mode() & 0o7777)
-            .uid(meta.uid())
-            .gid(meta.gid());
-        let rule = LinuxDeviceCgroupBuilder::default()
-            .allow(true)
-            .typ(kind)
-            .major(major)
-            .minor(minor)
-            .access(self.access.as_str());
-        found.push((device.build()?, rule.build()?));
-        Ok(())
-    }
-}
-
-fn is_access(word: &str) -> bool {
-    let once = |c| word.matches(c).count() <= 1;
-    !word.is_empty()
-        && word.chars().all(|c| "rwm".contains(c))
-        && once('r')
-        && once('w')
-        && once('m')
 }
 
 /// The nodes and links of the OCI specification ("Default Devices", "Dev symbolic links").
@@ -375,6 +273,40 @@ fn node(device: &LinuxDevice) -> Result<Step> {
     })
 }
 
+/// Is there such a node already?
+fn is_same(parent: BorrowedFd<'_>, name: &Path, kind: SFlag, number: u64) -> bool {
+    let status = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+    status.is_ok_and(|status| {
+        let same_kind = status.st_mode & SFlag::S_IFMT.bits() == kind.bits();
+        same_kind && (kind == SFlag::S_IFIFO || status.st_rdev == number)
+    })
+}
+
+/// Binds the host's node of the same path and number over an empty file.
+fn show_hosts(parent: BorrowedFd<'_>, name: &Path, path: &Path, number: u64) -> nix::Result<()> {
+    let host = Path::new("/dev").join(path);
+    let node = openat(
+        AT_FDCWD,
+        &host,
+        OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    if fstat(&node)?.st_rdev != number {
+        return Err(Errno::EPERM);
+    }
+    let mode = Mode::from_bits_truncate(0o644);
+    match mknodat(parent, name, SFlag::S_IFREG, mode, 0) {
+        Ok(()) | Err(Errno::EEXIST) => (),
+        Err(errno) => return Err(errno),
+    }
+    let at = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let at = openat(parent, name, at, Mode::empty())?;
+    let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    let flags = libc::OPEN_TREE_CLONE | libc::AT_EMPTY_PATH as u32;
+    let tree = sys::open_tree(node.as_fd(), Path::new(""), flags).map_err(errno)?;
+    sys::move_mount(tree.as_fd(), at.as_fd()).map_err(errno)
+}
+
 /// Calls `make` with the directory that `path` lies in, which is made where it is missing, and the last
 /// part of `path`. No symbolic link is followed.
 fn at_parent(
@@ -404,7 +336,8 @@ fn at_parent(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oci_spec::runtime::{LinuxBuilder, SpecBuilder};
+    use oci_spec::runtime::{LinuxBuilder, LinuxDeviceBuilder, SpecBuilder};
+    use std::os::unix::fs::MetadataExt;
 
     fn spec(path: &str) -> Spec {
         let device = LinuxDeviceBuilder::default()

@@ -24,15 +24,17 @@ pub enum Step {
     },
     /// Set the host name of the UTS namespace.
     Hostname(String),
+    /// Set its NIS domain name.
+    DomainName(String),
 }
 
 /// The host name that `spec` asks for.
 pub fn plan(spec: &Spec) -> Vec<Step> {
     let hostname = spec.hostname().as_deref().filter(|name| !name.is_empty());
-    hostname
-        .map(|name| Step::Hostname(name.to_owned()))
-        .into_iter()
-        .collect()
+    let domain = spec.domainname().as_deref().filter(|name| !name.is_empty());
+    let hostname = hostname.map(|name| Step::Hostname(name.to_owned()));
+    let domain = domain.map(|name| Step::DomainName(name.to_owned()));
+    hostname.into_iter().chain(domain).collect()
 }
 
 /// The text of `/etc/hosts`: Docker's block, then the container's own addresses, then `extra`.
@@ -95,7 +97,7 @@ impl Step {
                 without: "the program would find the image's leftovers, or no name server at all",
                 man: "hosts(5), resolv.conf(5), hostname(5)",
             },
-            Step::Hostname(_) => Lesson {
+            Step::Hostname(_) | Step::DomainName(_) => Lesson {
                 why: "the UTS namespace holds the host name; a container's is its short id unless -h says otherwise",
                 without: "the container would carry the host's name",
                 man: "sethostname(2), uts_namespaces(7)",
@@ -112,6 +114,7 @@ impl Step {
                 Shell::quote(&path.to_string_lossy())
             )),
             Step::Hostname(name) => Shell::Bash(format!("hostname {}", Shell::quote(name))),
+            Step::DomainName(name) => Shell::Bash(format!("domainname {}", Shell::quote(name))),
         }
     }
 
@@ -124,6 +127,9 @@ impl Step {
             Step::Hostname(name) => {
                 nix::unistd::sethostname(name).with_context(|| format!("sethostname {name:?}"))
             }
+            Step::DomainName(name) => {
+                crate::sys::setdomainname(name).with_context(|| self.to_string())
+            }
         }
     }
 }
@@ -133,6 +139,7 @@ impl fmt::Display for Step {
         match self {
             Step::File { path, text } => write!(f, "write({path:?}, {} bytes)", text.len()),
             Step::Hostname(name) => write!(f, "sethostname({name:?})"),
+            Step::DomainName(name) => write!(f, "setdomainname({name:?})"),
         }
     }
 }

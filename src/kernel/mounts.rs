@@ -6,6 +6,8 @@
 //! image or in a volume can lead a mount astray (CVE-2019-16884, CVE-2021-30465).
 
 mod attach;
+mod cgroup;
+mod copy;
 mod words;
 
 use std::fmt;
@@ -13,9 +15,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
-use super::cgroups::{Layout, v1};
+use super::cgroups::Layout;
+use super::namespaces;
 use super::rootfs::{Root, path_of};
 use crate::lesson::{Lesson, Shell};
 
@@ -43,10 +46,21 @@ pub enum Step {
         target: PathBuf,
         /// With what is mounted below the source.
         scope: Scope,
-        /// `MOUNT_ATTR_*` to set.
+        /// `MOUNT_ATTR_*` to set on the mount itself.
         attributes: u64,
+        /// The same for it and all below.
+        recursive: Recursive,
         /// How mounts travel between host and container.
         propagation: MsFlags,
+    },
+    /// A tmpfs that begins with what the image has there.
+    CopyUp {
+        /// Where in the container.
+        target: PathBuf,
+        /// How.
+        flags: MsFlags,
+        /// tmpfs's own options.
+        data: String,
     },
     /// Hide a file behind `/dev/null`, a directory behind an empty tmpfs.
     Mask(PathBuf),
@@ -63,13 +77,20 @@ pub enum Scope {
     Recursive,
 }
 
+/// Attributes (`MOUNT_ATTR_*`) of a mount and of all mounts below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recursive {
+    /// To set.
+    pub set: u64,
+    /// To take away.
+    pub clear: u64,
+}
+
 /// The mounts of `spec` in its order. The cgroup file system is one mount or several, as `layout` has it.
 pub fn plan(spec: &Spec, layout: &Layout) -> Result<Vec<Step>> {
     let mut steps = vec![];
-    let resources = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.resources().as_ref());
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
     for mount in spec.mounts().as_deref().unwrap_or_default() {
         match words::step_of(mount)? {
             Step::Filesystem {
@@ -77,48 +98,41 @@ pub fn plan(spec: &Spec, layout: &Layout) -> Result<Vec<Step>> {
                 target,
                 flags,
                 ..
-            } if kind == "cgroup" => steps.extend(cgroup(layout, resources, &target, flags)),
+            } if kind == "cgroup" && namespaces::listed(spec, LinuxNamespaceType::Cgroup) => {
+                steps.extend(cgroup::cgroup(layout, resources, &target, flags))
+            }
+            Step::Filesystem {
+                kind,
+                target,
+                flags,
+                ..
+            } if kind == "cgroup" => {
+                let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+                let below = path.unwrap_or(Path::new("/"));
+                steps.extend(cgroup::own_cgroup(layout, resources, below, &target, flags))
+            }
             step => steps.push(step),
         }
     }
     Ok(steps)
 }
 
-/// v2 is one tree; v1 is a tree for each controller, gathered on a small tmpfs.
-fn cgroup(
-    layout: &Layout,
-    resources: Option<&LinuxResources>,
-    target: &Path,
-    flags: MsFlags,
-) -> Vec<Step> {
-    let step = |kind: &str, target: PathBuf, flags, data: String| Step::Filesystem {
-        kind: kind.into(),
-        source: kind.into(),
-        target,
-        flags,
-        data,
-    };
-    let Layout::V1(trees) = layout else {
-        return vec![step("cgroup2", target.to_owned(), flags, String::new())];
-    };
-    let writable = flags - MsFlags::MS_RDONLY;
-    let mut steps = vec![step(
-        "tmpfs",
-        target.to_owned(),
-        writable,
-        "mode=755".into(),
-    )];
-    // Only those that the container's processes are in: the others would show the host's groups.
-    for (mount, controllers) in v1::joined(trees, resources) {
-        let name = mount.file_name().unwrap_or_default();
-        steps.push(step(
-            "cgroup",
-            target.join(name),
-            flags,
-            controllers.join(","),
-        ));
-    }
-    steps
+/// The words of mount(8) that are understood; others are the file system's own.
+pub fn option_words() -> Vec<&'static str> {
+    words::known()
+}
+
+/// Is the container's `/dev` a directory of the host's? Then nothing may be made in it.
+pub fn shows_hosts_dev(spec: &Spec) -> bool {
+    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    let dev = mounts
+        .iter()
+        .rfind(|mount| mount.destination() == Path::new("/dev"));
+    dev.is_some_and(|mount| {
+        let words = mount.options().as_deref().unwrap_or_default();
+        mount.typ().as_deref() == Some("bind")
+            || words.iter().any(|word| word == "bind" || word == "rbind")
+    })
 }
 
 /// What hides the kernel's secrets and switches: after the mounts, before the pivot.
@@ -144,6 +158,11 @@ impl Step {
                       that tell host name, hosts and name servers",
                 without: "the program would find what the image has there, and nothing of the host",
                 man: "mount(2), MS_BIND; open_tree(2)",
+            },
+            Step::CopyUp { .. } => Lesson {
+                why: "a file system in memory hides the image's files, so they are copied into it first",
+                without: "the program would find an empty directory where the image has files",
+                man: "tmpfs(5)",
             },
             Step::Mask(_) => Lesson {
                 why: "this path tells or changes things of the whole machine, so nothing shows there",
@@ -178,8 +197,19 @@ impl Step {
                 target,
                 scope,
                 attributes,
+                recursive,
                 ..
-            } => Shell::Bash(bind_shell(source, target, *scope, *attributes)),
+            } => Shell::Bash(bind_shell(
+                source,
+                target,
+                *scope,
+                attributes | recursive.set,
+            )),
+            Step::CopyUp { target, data, .. } => Shell::Bash(format!(
+                "copy=$(mktemp -d) && cp -a {at}/. \"$copy\" && mount -t tmpfs -o {} tmpfs {at} && cp -a \"$copy\"/. {at}",
+                Shell::quote(data),
+                at = in_root(target)
+            )),
             Step::Mask(path) => Shell::Bash(format!(
                 "if [ -d {at} ]; then mount -t tmpfs -o ro tmpfs {at}; elif [ -e {at} ]; then mount --bind /dev/null {at}; fi",
                 at = in_root(path)
@@ -216,8 +246,17 @@ impl Step {
                 target,
                 scope,
                 attributes,
+                recursive,
                 propagation,
-            } => attach::bind(root, source, target, *scope, *attributes, *propagation),
+            } => attach::source(source, *scope).and_then(|tree| {
+                attach::set(&tree, *scope, *attributes, *recursive, *propagation)?;
+                attach::bind(root, &tree, target)
+            }),
+            Step::CopyUp {
+                target,
+                flags,
+                data,
+            } => attach::copy_up(root, target, *flags, data),
             Step::Mask(path) => attach::mask(root, path),
             Step::ReadOnly(path) => attach::read_only(root, path),
         };
@@ -246,6 +285,7 @@ impl fmt::Display for Step {
                 target,
                 scope,
                 attributes,
+                recursive,
                 ..
             } => {
                 let scope = if *scope == Scope::Recursive {
@@ -253,13 +293,22 @@ impl fmt::Display for Step {
                 } else {
                     "MS_BIND"
                 };
-                let ro = if attributes & nix::libc::MOUNT_ATTR_RDONLY == 0 {
+                let ro = if (attributes | recursive.set) & nix::libc::MOUNT_ATTR_RDONLY == 0 {
                     ""
                 } else {
                     "|MS_RDONLY"
                 };
                 write!(f, "mount({source:?}, {target:?}, NULL, {scope}{ro})")
             }
+            Step::CopyUp {
+                target,
+                flags,
+                data,
+            } => write!(
+                f,
+                "mount(\"tmpfs\", {target:?}, \"tmpfs\", {}, {data:?}) [with the image's files]",
+                words::names(*flags)
+            ),
             Step::Mask(path) => write!(f, "mount(\"/dev/null\", {path:?}, NULL, MS_BIND)"),
             Step::ReadOnly(path) => write!(f, "mount({path:?}, {path:?}, NULL, MS_BIND|MS_RDONLY)"),
         }

@@ -5,11 +5,12 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 
 use crate::lesson::{Lesson, Shell};
 use crate::sys;
@@ -29,6 +30,16 @@ pub enum Step {
         /// The container's first process.
         pid: i32,
     },
+    /// Enter a namespace that exists already, by its file: child; for a pid namespace the host, whose
+    /// next child is born there.
+    JoinFile {
+        /// Such as `/proc/4711/ns/net` or `/run/netns/blue`.
+        path: PathBuf,
+        /// Its kind.
+        flag: CloneFlags,
+    },
+    /// Give the clocks of the new time namespace their offsets; execve(2) enters it.
+    TimeOffsets(Vec<(String, i64, u32)>),
     /// Enter the container's other namespaces.
     Join {
         /// The container's first process.
@@ -40,14 +51,53 @@ pub enum Step {
 
 /// The namespaces of `spec`: what is made by clone3(2), and what is left for later.
 pub fn plan(spec: &Spec) -> (Step, Vec<Step>) {
-    let wanted = flags(spec);
+    let wanted: CloneFlags = own(spec).map(flag).collect();
     let late = wanted & CloneFlags::CLONE_NEWCGROUP;
-    let unshare = if late.is_empty() {
-        vec![]
-    } else {
-        vec![Step::Unshare(late)]
-    };
-    (Step::Clone(wanted - late), unshare)
+    let mut unshare = vec![];
+    if !late.is_empty() {
+        unshare.push(Step::Unshare(late));
+    }
+    if wanted.contains(NEWTIME) {
+        // Its clocks can be set only while nobody is in it, so it is made apart and entered by execve.
+        unshare.push(Step::Unshare(NEWTIME));
+        unshare.extend(time_offsets(spec));
+    }
+    (Step::Clone(wanted - late - NEWTIME), unshare)
+}
+
+/// The namespaces of `spec` that exist already: what the host enters before the clone, and what the
+/// child enters. The user namespace comes first, since it gives the right to enter the others.
+pub fn plan_files(spec: &Spec) -> (Vec<Step>, Vec<Step>) {
+    let mut steps: Vec<(LinuxNamespaceType, Step)> = all(spec)
+        .filter_map(|namespace| {
+            let (path, flag) = (namespace.path().clone()?, flag(namespace.typ()));
+            Some((namespace.typ(), Step::JoinFile { path, flag }))
+        })
+        .collect();
+    steps.sort_by_key(|(kind, _)| *kind != LinuxNamespaceType::User);
+    let (host, child): (Vec<_>, Vec<_>) = steps
+        .into_iter()
+        .partition(|(kind, _)| *kind == LinuxNamespaceType::Pid);
+    let steps = |list: Vec<(LinuxNamespaceType, Step)>| list.into_iter().map(|(_, step)| step);
+    (steps(host).collect(), steps(child).collect())
+}
+
+/// Tells whether `spec` lists a namespace of this type, be it new or another's.
+pub fn listed(spec: &Spec, wanted: LinuxNamespaceType) -> bool {
+    all(spec).any(|namespace| namespace.typ() == wanted)
+}
+
+fn time_offsets(spec: &Spec) -> Option<Step> {
+    let offsets = spec.linux().as_ref()?.time_offsets().as_ref()?;
+    let mut clocks: Vec<_> = offsets
+        .iter()
+        .map(|(clock, offset)| {
+            let (seconds, rest) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+            (clock.clone(), seconds, rest)
+        })
+        .collect();
+    clocks.sort();
+    (!clocks.is_empty()).then_some(Step::TimeOffsets(clocks))
 }
 
 /// How one more process gets into the namespaces that `spec` describes and the process `pid` is in: what
@@ -55,7 +105,8 @@ pub fn plan(spec: &Spec) -> (Step, Vec<Step>) {
 /// so it comes before the clone; the child enters the others itself, so nothing of the caller is ever
 /// inside (CVE-2016-9962).
 pub fn plan_join(spec: &Spec, pid: i32) -> [Step; 3] {
-    let flags = flags(spec) - CloneFlags::CLONE_NEWPID;
+    let listed: CloneFlags = all(spec).map(|namespace| flag(namespace.typ())).collect();
+    let flags = listed - CloneFlags::CLONE_NEWPID;
     [
         Step::JoinPids { pid },
         Step::Clone(CloneFlags::empty()),
@@ -65,7 +116,7 @@ pub fn plan_join(spec: &Spec, pid: i32) -> [Step; 3] {
 
 /// Tells whether `spec` asks for a namespace of its own of this type.
 pub fn has(spec: &Spec, wanted: LinuxNamespaceType) -> bool {
-    namespaces(spec).any(|kind| kind == wanted)
+    own(spec).any(|kind| kind == wanted)
 }
 
 impl Step {
@@ -90,6 +141,16 @@ impl Step {
                 without: "the new process would not show in the container's ps, nor die with it",
                 man: "setns(2), pid_namespaces(7)",
             },
+            Step::JoinFile { .. } => Lesson {
+                why: "the engine made this namespace, or another container has it: the two share what it holds",
+                without: "the containers of a pod would not see each other's network",
+                man: "setns(2), namespaces(7)",
+            },
+            Step::TimeOffsets(_) => Lesson {
+                why: "the clocks that count from boot can be shifted for a container that was moved from another machine",
+                without: "a program's timers would jump when it is moved",
+                man: "time_namespaces(7)",
+            },
             Step::Join { .. } => Lesson {
                 why: "one more process enters the namespaces that the container's first process was made in",
                 without: "the command would run on the host",
@@ -106,6 +167,12 @@ impl Step {
                 "unshare --cgroup stands above: the script enters the cgroup before it".into(),
             ),
             Step::JoinPids { pid } => Shell::Bash(format!("nsenter --target {pid} --pid")),
+            Step::JoinFile { path, flag } => Shell::Bash(format!(
+                "nsenter {}={}",
+                options(*flag),
+                Shell::quote(&path.to_string_lossy())
+            )),
+            Step::TimeOffsets(_) => Shell::Note(format!("{self}: unshare --time --monotonic ...")),
             Step::Join { pid, flags } => {
                 Shell::Bash(format!("nsenter --target {pid} {}", options(*flags)))
             }
@@ -124,6 +191,15 @@ impl Step {
                 let pidfd = container.insert(pidfd);
                 nix::sched::setns(pidfd, CloneFlags::CLONE_NEWPID).context("setns")
             }
+            Step::JoinFile { path, flag } => {
+                let file = std::fs::File::open(path)
+                    .with_context(|| format!("open the namespace {}", path.display()))?;
+                nix::sched::setns(file, *flag).with_context(|| self.to_string())
+            }
+            Step::TimeOffsets(_) => {
+                let file = "/proc/self/timens_offsets";
+                std::fs::write(file, self.offsets()).with_context(|| self.to_string())
+            }
             Step::Join { flags, .. } => {
                 let pidfd = container.as_ref().context("no container to join")?;
                 nix::sched::setns(pidfd, *flags).context("setns")
@@ -138,13 +214,33 @@ impl fmt::Display for Step {
             Step::Clone(flags) => write!(f, "clone3({}|CLONE_PIDFD)", names(*flags)),
             Step::Unshare(flags) => write!(f, "unshare({})", names(*flags)),
             Step::JoinPids { pid } => write!(f, "setns(pidfd of {pid}, CLONE_NEWPID)"),
+            Step::JoinFile { path, flag } => write!(f, "setns({path:?}, {})", names(*flag)),
+            Step::TimeOffsets(_) => write!(
+                f,
+                "write(\"/proc/self/timens_offsets\", {:?})",
+                self.offsets()
+            ),
             Step::Join { pid, flags } => write!(f, "setns(pidfd of {pid}, {})", names(*flags)),
         }
     }
 }
 
+impl Step {
+    fn offsets(&self) -> String {
+        let Step::TimeOffsets(clocks) = self else {
+            return String::new();
+        };
+        let line =
+            |(clock, seconds, rest): &(String, i64, u32)| format!("{clock} {seconds} {rest}\n");
+        clocks.iter().map(line).collect()
+    }
+}
+
+/// `CLONE_NEWTIME`, which nix does not name.
+const NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
+
 /// Each flag, its name, and unshare(1)'s option for it.
-const OPTIONS: [(CloneFlags, &str, &str); 7] = [
+const OPTIONS: [(CloneFlags, &str, &str); 8] = [
     (CloneFlags::CLONE_NEWNS, "CLONE_NEWNS", "--mount"),
     (CloneFlags::CLONE_NEWPID, "CLONE_NEWPID", "--pid"),
     (CloneFlags::CLONE_NEWNET, "CLONE_NEWNET", "--net"),
@@ -152,6 +248,7 @@ const OPTIONS: [(CloneFlags, &str, &str); 7] = [
     (CloneFlags::CLONE_NEWIPC, "CLONE_NEWIPC", "--ipc"),
     (CloneFlags::CLONE_NEWUSER, "CLONE_NEWUSER", "--user"),
     (CloneFlags::CLONE_NEWCGROUP, "CLONE_NEWCGROUP", "--cgroup"),
+    (NEWTIME, "CLONE_NEWTIME", "--time"),
 ];
 
 fn options(flags: CloneFlags) -> String {
@@ -169,28 +266,30 @@ fn names(flags: CloneFlags) -> String {
     names.join("|")
 }
 
-fn namespaces(spec: &Spec) -> impl Iterator<Item = LinuxNamespaceType> {
+fn all(spec: &Spec) -> impl Iterator<Item = &LinuxNamespace> {
     let linux = spec.linux().as_ref();
     let list = linux.and_then(|linux| linux.namespaces().as_ref());
-    list.into_iter()
-        .flatten()
+    list.into_iter().flatten()
+}
+
+/// The namespaces that are made for the container.
+fn own(spec: &Spec) -> impl Iterator<Item = LinuxNamespaceType> {
+    all(spec)
         .filter(|namespace| namespace.path().is_none())
         .map(|namespace| namespace.typ())
 }
 
-fn flags(spec: &Spec) -> CloneFlags {
-    namespaces(spec)
-        .map(|kind| match kind {
-            LinuxNamespaceType::Mount => CloneFlags::CLONE_NEWNS,
-            LinuxNamespaceType::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-            LinuxNamespaceType::Uts => CloneFlags::CLONE_NEWUTS,
-            LinuxNamespaceType::Ipc => CloneFlags::CLONE_NEWIPC,
-            LinuxNamespaceType::User => CloneFlags::CLONE_NEWUSER,
-            LinuxNamespaceType::Pid => CloneFlags::CLONE_NEWPID,
-            LinuxNamespaceType::Network => CloneFlags::CLONE_NEWNET,
-            LinuxNamespaceType::Time => CloneFlags::empty(),
-        })
-        .collect()
+fn flag(kind: LinuxNamespaceType) -> CloneFlags {
+    match kind {
+        LinuxNamespaceType::Mount => CloneFlags::CLONE_NEWNS,
+        LinuxNamespaceType::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+        LinuxNamespaceType::Uts => CloneFlags::CLONE_NEWUTS,
+        LinuxNamespaceType::Ipc => CloneFlags::CLONE_NEWIPC,
+        LinuxNamespaceType::User => CloneFlags::CLONE_NEWUSER,
+        LinuxNamespaceType::Pid => CloneFlags::CLONE_NEWPID,
+        LinuxNamespaceType::Network => CloneFlags::CLONE_NEWNET,
+        LinuxNamespaceType::Time => NEWTIME,
+    }
 }
 
 #[cfg(test)]

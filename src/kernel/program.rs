@@ -26,8 +26,18 @@ pub enum Step {
     DieWithMonitor,
     /// Stay as process 1 and run the program as a child: hand signals on, reap what is orphaned.
     Init,
-    /// Let no descriptor but 0, 1 and 2 reach the program.
-    CloseOnExec,
+    /// Look whether the program is there, so that who waits to start it hears of it before.
+    Find {
+        /// Its name and arguments.
+        args: Vec<String>,
+        /// Its environment, for `PATH`.
+        env: Vec<String>,
+    },
+    /// Let no descriptor but 0, 1 and 2, and those that were asked for, reach the program.
+    CloseOnExec {
+        /// The first that does not.
+        first: u32,
+    },
     /// Become the program.
     Execute {
         /// Its name and arguments.
@@ -84,6 +94,8 @@ pub enum First {
     Program,
     /// `--init`: a small init, which runs the program as its child.
     Init,
+    /// The program itself, after it has waited for `start`: an engine looks after it, not a monitor.
+    Waiting,
     /// Another process: this one joins a container that runs already.
     Other,
 }
@@ -91,11 +103,11 @@ pub enum First {
 /// The last steps for `process`: the one before the user changes, and those after.
 pub fn plan(process: &Process, first: First) -> (Step, Vec<Step>) {
     let mut last = vec![];
-    if first != First::Other {
+    if matches!(first, First::Program | First::Init) {
         // A change of user takes this setting back, so it follows that.
         last.push(Step::DieWithMonitor);
     }
-    last.push(Step::CloseOnExec);
+    last.push(Step::CloseOnExec { first: 3 });
     if first == First::Init {
         last.push(Step::Init);
     }
@@ -127,7 +139,12 @@ impl Step {
                 without: "a program that is no init would ignore SIGTERM and collect zombies",
                 man: "pid_namespaces(7)",
             },
-            Step::CloseOnExec => Lesson {
+            Step::Find { .. } => Lesson {
+                why: "a program that is missing is told when the container is made, not when it is started",
+                without: "an engine would record a container that can never run",
+                man: "access(2)",
+            },
+            Step::CloseOnExec { .. } => Lesson {
                 why: "descriptors survive execve unless they are marked; only 0, 1 and 2 are the program's",
                 without: "the program would hold rmac's files and sockets, and through them the host's",
                 man: "close_range(2)",
@@ -153,7 +170,8 @@ impl Step {
             Step::Init => Shell::Note(
                 "--init: unshare --fork would have to stay as process 1; left out".into(),
             ),
-            Step::CloseOnExec => Shell::Note(
+            Step::Find { args, .. } => Shell::Note(format!("command -v {args:?}")),
+            Step::CloseOnExec { .. } => Shell::Note(
                 "close_range(3, ..., CLOSE_RANGE_CLOEXEC): perl marks its descriptors itself"
                     .into(),
             ),
@@ -182,7 +200,8 @@ impl Step {
                     .context("prctl(PR_SET_PDEATHSIG)")
             }
             Step::Init => init::begin(),
-            Step::CloseOnExec => sys::close_on_exec_from(3).context("close_range"),
+            Step::Find { args, env } => find(args, env),
+            Step::CloseOnExec { first } => sys::close_on_exec_from(*first).context("close_range"),
             Step::Execute { args, env } => {
                 let mut env = env.clone();
                 if let Some(home) =
@@ -205,7 +224,14 @@ impl fmt::Display for Step {
             Step::WorkingDirectory(path) => write!(f, "chdir({path:?})"),
             Step::DieWithMonitor => write!(f, "prctl(PR_SET_PDEATHSIG, SIGKILL)"),
             Step::Init => write!(f, "fork()"),
-            Step::CloseOnExec => write!(f, "close_range(3, ~0, CLOSE_RANGE_CLOEXEC)"),
+            Step::Find { args, .. } => write!(
+                f,
+                "access({:?}, X_OK)",
+                args.first().map_or("", String::as_str)
+            ),
+            Step::CloseOnExec { first } => {
+                write!(f, "close_range({first}, ~0, CLOSE_RANGE_CLOEXEC)")
+            }
             Step::Execute { args, env } => {
                 write!(
                     f,
@@ -268,6 +294,41 @@ fn execute(args: &[String], env: &[String]) -> Result<std::convert::Infallible> 
             Errno::ENOTDIR => (),
             // As execvp(3): a file that may not be executed is remembered, and the search goes on.
             errno => found = found.or(Some(explain(name, &candidate, errno))),
+        }
+    }
+    Err(found
+        .unwrap_or_else(|| NoProgram::NotInPath(name.clone()))
+        .into())
+}
+
+/// The same search without the last call.
+fn find(args: &[String], env: &[String]) -> Result<()> {
+    let Some(name) = args.first().filter(|name| !name.is_empty()) else {
+        bail!("process.args names no program");
+    };
+    let usable = |file: &Path| -> Result<(), Errno> {
+        nix::unistd::access(file, nix::unistd::AccessFlags::X_OK)?;
+        match file.is_dir() {
+            true => Err(Errno::EISDIR),
+            false => Ok(()),
+        }
+    };
+    if name.contains('/') {
+        let file = Path::new(name);
+        return usable(file).map_err(|errno| explain(name, file, errno).into());
+    }
+    let path = env.iter().find_map(|pair| pair.strip_prefix("PATH="));
+    let mut found = None;
+    for directory in path
+        .unwrap_or_default()
+        .split(':')
+        .filter(|d| !d.is_empty())
+    {
+        let file = Path::new(directory).join(name);
+        match usable(&file) {
+            Ok(()) => return Ok(()),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => (),
+            Err(errno) => found = found.or(Some(explain(name, &file, errno))),
         }
     }
     Err(found

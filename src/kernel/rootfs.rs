@@ -20,6 +20,10 @@ use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 use crate::lesson::{Lesson, Shell};
 use crate::sys::{self, FsContext};
 
+mod propagation;
+
+pub use propagation::{at_first, at_last};
+
 /// What can be done about the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -40,6 +44,8 @@ pub enum Step {
     Directory(PathBuf),
     /// Make the tree the root of this mount namespace and let go of the host's.
     Pivot,
+    /// The same where pivot_root(2) cannot be had, as on a ramdisk: put the tree on top of the host's root.
+    MoveRoot,
     /// Allow reading only.
     ReadOnly,
 }
@@ -145,6 +151,11 @@ impl Step {
                 without: "the host's files would still be reachable: chroot alone can be left again",
                 man: "pivot_root(2)",
             },
+            Step::MoveRoot => Lesson {
+                why: "the first root of a machine, a ramdisk, cannot be exchanged by pivot_root; moving a mount over it hides it",
+                without: "pivot_root would fail with EINVAL",
+                man: "mount(2), MS_MOVE; chroot(2)",
+            },
             Step::ReadOnly => Lesson {
                 why: "--read-only: the program can write into volumes and tmpfs only",
                 without: "the program could change its own image's files (in its own layer)",
@@ -158,6 +169,9 @@ impl Step {
         match self {
             Step::Private(flags) if flags.contains(MsFlags::MS_SLAVE) => {
                 Shell::Bash("mount --make-rslave /".into())
+            }
+            Step::Private(flags) if !flags.contains(MsFlags::MS_PRIVATE) => {
+                Shell::Note(format!("{self}: mount --make-shared /, after the pivot"))
             }
             Step::Private(_) => Shell::Bash("mount --make-rprivate /".into()),
             Step::Overlay {
@@ -193,6 +207,7 @@ impl Step {
                 nix::libc::SYS_pivot_root,
                 nix::libc::SYS_umount2
             )),
+            Step::MoveRoot => Shell::Note(format!("{self}: mount --move \"$root\" /; chroot .")),
             Step::ReadOnly => Shell::Bash("mount -o remount,bind,ro \"$root\"".into()),
         }
     }
@@ -238,6 +253,7 @@ impl Step {
         match self {
             Step::Private(_) | Step::Overlay { .. } | Step::Directory(_) => Ok(()),
             Step::Pivot => pivot(root),
+            Step::MoveRoot => move_root(root),
             Step::ReadOnly => {
                 sys::mount_setattr(root.0.as_fd(), 0, nix::libc::MOUNT_ATTR_RDONLY, 0, 0)
                     .context("mount_setattr the root")
@@ -263,6 +279,9 @@ impl fmt::Display for Step {
             Step::Private(flags) if flags.contains(MsFlags::MS_SLAVE) => {
                 write!(f, "mount(NULL, \"/\", NULL, MS_REC|MS_SLAVE)")
             }
+            Step::Private(flags) if !flags.contains(MsFlags::MS_PRIVATE) => {
+                write!(f, "mount(NULL, \"/\", NULL, {:#x})", flags.bits())
+            }
             Step::Private(_) => write!(f, "mount(NULL, \"/\", NULL, MS_REC|MS_PRIVATE)"),
             Step::Overlay {
                 lower, upper, at, ..
@@ -275,6 +294,7 @@ impl fmt::Display for Step {
             ),
             Step::Directory(path) => write!(f, "mount({path:?}, {path:?}, NULL, MS_BIND|MS_REC)"),
             Step::Pivot => write!(f, "pivot_root(\".\", \".\"), umount2(\".\", MNT_DETACH)"),
+            Step::MoveRoot => write!(f, "mount(\".\", \"/\", NULL, MS_MOVE), chroot(\".\")"),
             Step::ReadOnly => write!(f, "mount_setattr(\"/\", MOUNT_ATTR_RDONLY)"),
         }
     }
@@ -340,6 +360,14 @@ fn pivot(root: &Root) -> Result<()> {
     nix::unistd::pivot_root(".", ".").context("pivot_root")?;
     nix::unistd::fchdir(&old).context("fchdir to the old root")?;
     umount2(".", MntFlags::MNT_DETACH).context("umount2 the old root")?;
+    nix::unistd::chdir("/").context("chdir to the new root")
+}
+
+fn move_root(root: &Root) -> Result<()> {
+    nix::unistd::fchdir(&root.0).context("fchdir to the new root")?;
+    let none: Option<&str> = None;
+    mount(Some("."), "/", none, MsFlags::MS_MOVE, none).context("move the root")?;
+    nix::unistd::chroot(".").context("chroot")?;
     nix::unistd::chdir("/").context("chdir to the new root")
 }
 

@@ -204,7 +204,13 @@ impl Step {
                 become_user(user.uid, user.gid, &user.groups)?;
                 Ok(Some(user.home))
             }
-            Step::Become { uid, gid, groups } => become_user(*uid, *gid, groups).map(|()| None),
+            Step::Become { uid, gid, groups } => {
+                // The home directory is a courtesy here: what the image's passwd says, or nothing.
+                let root = File::open("/").context("open the container's root")?;
+                let home = resolve(&uid.to_string(), root).map_or("/".into(), |user| user.home);
+                own_stdio(*uid)?;
+                become_user(*uid, *gid, groups).map(|()| Some(home))
+            }
         }
     }
 }

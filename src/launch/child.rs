@@ -8,22 +8,29 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use super::{FAILED, Failure, LONGEST, TERMINAL, TOOK, Telling, failure};
+use super::talk::{FAILED, LONGEST, READY, TERMINAL, TOOK};
+use super::{Failure, Telling, failure};
 use crate::plan::Plan;
 use crate::step::{Place, Step};
 use crate::sys;
 
 /// The child's half. It ends in execve or in `_exit`, whatever happens.
-pub(super) fn child(plan: &Plan, mut place: Place, socket: &OwnedFd, telling: Telling) -> ! {
+pub(super) fn child(plan: &Plan, mut place: Place, socket: OwnedFd, telling: Telling) -> ! {
     // A panic must not unwind into the parent's code.
     let guard = ExitOnDrop;
+    place.private.iter().for_each(|fd| sys::close(*fd));
     // Until execve this process still carries the host's environment, memory and files; nobody in the
     // container may look into it through /proc or ptrace (CVE-2016-9962, CVE-2019-5736). execve lifts it.
     let _ = nix::sys::prctl::set_dumpable(false);
-    if let Err(failure) = take_all(plan, &mut place, socket, telling) {
+    // The gate puts another socket in its place.
+    place.pid = None;
+    place.speaker = Some(socket);
+    if let Err(failure) = take_all(plan, &mut place, telling) {
         let mut message = vec![FAILED, failure.code];
         message.extend(format!("{:#}", failure.error).bytes().take(LONGEST - 2));
-        let _ = nix::unistd::write(socket, &message);
+        let _ = place
+            .speaker
+            .map(|socket| nix::unistd::write(&socket, &message));
     }
     drop(guard);
     unreachable!("the guard ends the process")
@@ -37,18 +44,16 @@ impl Drop for ExitOnDrop {
     }
 }
 
-fn take_all(
-    plan: &Plan,
-    place: &mut Place,
-    socket: &OwnedFd,
-    telling: Telling,
-) -> Result<(), Failure> {
+fn take_all(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(), Failure> {
+    if !plan.map.is_empty() {
+        wait_for_go(speaker(place)?)?;
+    }
     for step in &plan.prepare {
-        take_one(step, place, socket, telling)?;
+        take_one(step, place, telling)?;
         if let Some(master) = place.master.take() {
             let fds = [master.as_raw_fd()];
             sendmsg::<()>(
-                socket.as_raw_fd(),
+                speaker(place)?.as_raw_fd(),
                 &[IoSlice::new(&[TERMINAL])],
                 &[ControlMessage::ScmRights(&fds)],
                 MsgFlags::empty(),
@@ -57,38 +62,40 @@ fn take_all(
             .context("hand the terminal over")?;
         }
     }
-    wait_for_go(socket)?;
+    if !plan.meet.is_empty() {
+        nix::unistd::write(speaker(place)?, &[READY]).context("tell that all is prepared")?;
+    }
+    wait_for_go(speaker(place)?)?;
     for step in &plan.enter {
-        take_one(step, place, socket, telling)?;
+        take_one(step, place, telling)?;
     }
     Ok(())
 }
 
-fn take_one(
-    step: &Step,
-    place: &mut Place,
-    socket: &OwnedFd,
-    telling: Telling,
-) -> Result<(), Failure> {
+fn speaker(place: &Place) -> Result<&OwnedFd> {
+    place.speaker.as_ref().context("nobody to tell")
+}
+
+fn take_one(step: &Step, place: &mut Place, telling: Telling) -> Result<(), Failure> {
     let before = Instant::now();
     // What replaces this process is told before it happens; a failure follows all the same.
     let last = matches!(
         step,
         Step::Program(crate::kernel::program::Step::Execute { .. })
     );
-    let tell = |time: Duration| -> Result<()> {
+    let tell = |place: &Place, time: Duration| -> Result<()> {
         if telling == Telling::Steps {
             let mut message = vec![TOOK];
             message.extend((time.as_nanos() as u64).to_le_bytes());
-            nix::unistd::write(socket, &message).context("tell of a step")?;
+            nix::unistd::write(speaker(place)?, &message).context("tell of a step")?;
         }
         Ok(())
     };
     if last {
-        tell(Duration::ZERO)?;
+        tell(place, Duration::ZERO)?;
     }
     step.take(place).map_err(|error| failure(step, error))?;
-    tell(before.elapsed()).map_err(Failure::from)
+    tell(place, before.elapsed()).map_err(Failure::from)
 }
 
 /// Waits for the host's word; the end of the socket means that the host has died or given up.

@@ -11,6 +11,7 @@
 //!
 //! What the messages say stands in `make` (links, addresses, routes) and in `read` (what is there).
 
+mod change;
 mod make;
 mod read;
 

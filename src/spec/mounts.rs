@@ -10,7 +10,10 @@ use crate::request::Request;
 pub fn mounts(request: &Request, place: &Place<'_>) -> Result<Vec<Mount>> {
     let mut all = defaults(request)?;
     for name in ["resolv.conf", "hostname", "hosts"] {
-        let source = place.directory.join(name);
+        let directory = place
+            .shared
+            .map_or(place.directory, |shared| shared.directory);
+        let source = directory.join(name);
         let target = format!("/etc/{name}");
         all.push(mount(
             "bind",
@@ -29,7 +32,11 @@ pub fn mounts(request: &Request, place: &Place<'_>) -> Result<Vec<Mount>> {
         all.push(mount("tmpfs", "tmpfs", &path.to_string_lossy(), &words)?);
     }
     for bind in &request.binds {
-        let own = bind.options.iter().map(String::as_str);
+        // Docker: a read-only volume is so with all that is mounted below it.
+        let own = bind.options.iter().map(|word| match word.as_str() {
+            "ro" => "rro",
+            word => word,
+        });
         let words: Vec<&str> = std::iter::once("rbind").chain(own).collect();
         let (source, target) = (bind.source.to_string_lossy(), bind.target.to_string_lossy());
         all.push(mount("bind", &source, &target, &words)?);
@@ -127,6 +134,7 @@ mod tests {
             id: "abc",
             directory: Path::new("/c"),
             host_name: "h",
+            shared: None,
         };
         let mounts = mounts(&request, &place).unwrap();
         let shm: Vec<_> = mounts

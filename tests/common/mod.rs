@@ -110,6 +110,14 @@ impl Lab {
         self.outside(&arguments)
     }
 
+    /// A shell's script that goes on running on another station; the test ends it.
+    pub fn start_on(&self, station: &str, script: &str) -> std::process::Child {
+        let mut command = self.bare(RMAC);
+        command.args(["lab", "run", "--on", station, "bash", "-c", script]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        child.unwrap()
+    }
+
     /// rmac outside of the lab, with the state in which the lab lies.
     pub fn outside(&self, arguments: &[&str]) -> Output {
         run(self.bare(RMAC).args(arguments))

@@ -48,6 +48,22 @@ pub fn thaw(layout: &Layout, path: &Path) -> Result<()> {
     set_state(layout, path, State::Thawed)
 }
 
+/// Do the processes of the cgroup stand still?
+///
+/// # Errors
+/// There is no such cgroup, or no freezer.
+pub fn is_frozen(layout: &Layout, path: &Path) -> Result<bool> {
+    let (file, answer) = match layout {
+        Layout::V2(_) => (main_dir(layout, path)?.join("cgroup.events"), "frozen 1"),
+        Layout::V1(trees) => match trees.mount_of("freezer") {
+            Some(mount) => (mount.join(relative(path)?).join("freezer.state"), "FROZEN"),
+            None => return Ok(false),
+        },
+    };
+    let state = fs_err::read_to_string(file)?;
+    Ok(state.lines().any(|line| line == answer))
+}
+
 /// Kills all processes of the cgroup and of those below it, frozen ones too, and waits until they are gone.
 /// That the cgroup does not exist is no error.
 ///

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MsFlags, mount};
 
-use super::Scope;
+use super::{Recursive, Scope};
 use crate::kernel::rootfs::{Root, is_directory, path_of};
 use crate::sys;
 
@@ -35,36 +35,75 @@ pub(super) fn filesystem_target(root: &Root, kind: &str, target: &Path) -> Resul
     root.make_directory(target)
 }
 
-pub(super) fn bind(
-    root: &Root,
-    source: &Path,
-    target: &Path,
+/// A copy of the mount at `source`, attached nowhere yet.
+pub(super) fn source(source: &Path, scope: Scope) -> Result<OwnedFd> {
+    let flags = nix::libc::OPEN_TREE_CLONE | below(scope) as u32;
+    sys::open_tree(AT_FDCWD, source, flags)
+        .with_context(|| format!("bind source path does not exist: {}", source.display()))
+}
+
+/// Gives the tree its attributes while nobody can see it. Only the mounts' own change: a source that is
+/// read-only stays so.
+pub(super) fn set(
+    tree: &OwnedFd,
     scope: Scope,
     attributes: u64,
+    recursive: Recursive,
     propagation: MsFlags,
 ) -> Result<()> {
-    let recursive = if scope == Scope::Recursive {
-        nix::libc::AT_RECURSIVE
-    } else {
-        0
-    };
-    let tree = sys::open_tree(
-        AT_FDCWD,
-        source,
-        nix::libc::OPEN_TREE_CLONE | recursive as u32,
-    )
-    .with_context(|| format!("bind source path does not exist: {}", source.display()))?;
-    if attributes != 0 || !propagation.is_empty() {
-        // Only the mount's own attributes change: a source that is read-only stays so.
-        sys::mount_setattr(tree.as_fd(), recursive, attributes, 0, propagation.bits())
+    if attributes != 0 {
+        sys::mount_setattr(tree.as_fd(), 0, attributes, whole_atime(attributes), 0)
             .context("mount_setattr")?;
     }
-    let at = if is_directory(&tree)? {
+    if recursive != Recursive::default() || !propagation.is_empty() {
+        let Recursive { set, clear } = recursive;
+        let clear = clear | whole_atime(set | clear);
+        let flags = below(scope);
+        sys::mount_setattr(tree.as_fd(), flags, set, clear, propagation.bits())
+            .context("mount_setattr")?;
+    }
+    Ok(())
+}
+
+/// Times of access are one setting of several bits, which the kernel changes as a whole only.
+fn whole_atime(attributes: u64) -> u64 {
+    match attributes & nix::libc::MOUNT_ATTR__ATIME {
+        0 => 0,
+        _ => nix::libc::MOUNT_ATTR__ATIME,
+    }
+}
+
+fn below(scope: Scope) -> i32 {
+    match scope {
+        Scope::Recursive => nix::libc::AT_RECURSIVE,
+        Scope::Single => 0,
+    }
+}
+
+/// Attaches the tree at `target`, which is made where it is missing.
+pub(super) fn bind(root: &Root, tree: &OwnedFd, target: &Path) -> Result<()> {
+    let at = if is_directory(tree)? {
         root.make_directory(target)?
     } else {
         root.make_file(target)?
     };
     sys::move_mount(tree.as_fd(), at.as_fd()).context("move_mount")
+}
+
+/// A tmpfs at `target` with what was there.
+pub(super) fn copy_up(root: &Root, target: &Path, flags: MsFlags, data: &str) -> Result<()> {
+    let hidden = root.make_directory(target)?;
+    // Written to before it is made read-only.
+    let tmpfs = Some("tmpfs");
+    let writable = flags - MsFlags::MS_RDONLY;
+    mount(tmpfs, &path_of(&hidden), tmpfs, writable, Some(data)).context("mount the tmpfs")?;
+    let top = root.make_directory(target)?;
+    super::copy::tree(&hidden, &top)?;
+    if flags.contains(MsFlags::MS_RDONLY) {
+        let read_only = nix::libc::MOUNT_ATTR_RDONLY;
+        sys::mount_setattr(top.as_fd(), 0, read_only, 0, 0).context("mount_setattr")?;
+    }
+    Ok(())
 }
 
 pub(super) fn mask(root: &Root, path: &Path) -> Result<()> {

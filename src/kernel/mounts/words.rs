@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use nix::mount::MsFlags;
 use oci_spec::runtime::Mount;
 
-use super::{Scope, Step};
+use super::{Recursive, Scope, Step};
 use crate::lesson::Shell;
 
 /// Sorts the options of a mount (mount(8)'s words) into flags, attributes, propagation and the file
@@ -22,17 +22,47 @@ pub(super) fn step_of(mount: &Mount) -> Result<Step> {
     let mut flags = MsFlags::empty();
     let mut propagation = MsFlags::empty();
     let mut data = vec![];
+    let mut recursive = Recursive::default();
     for option in options {
+        if recursive.take(option) {
+            continue;
+        }
         match OPTIONS.iter().find(|(name, ..)| name == option) {
             Some((_, Meaning::Set, flag, _)) => flags |= *flag,
             Some((_, Meaning::Clear, flag, _)) => flags -= *flag,
             Some((_, Meaning::Propagation, flag, _)) => propagation = *flag,
             None if matches!(
                 option.as_str(),
-                "defaults" | "z" | "Z" | "consistent" | "cached" | "delegated"
+                "defaults"
+                    | "z"
+                    | "Z"
+                    | "consistent"
+                    | "cached"
+                    | "delegated"
+                    | "silent"
+                    | "loud"
+                    | "notmpcopyup"
             ) => {}
             None => data.push(option.as_str()),
         }
+    }
+    if options
+        .iter()
+        .any(|word| word == "idmap" || word == "ridmap")
+    {
+        bail!(
+            "the mount at {}: id-mapped mounts are not supported",
+            target.display()
+        );
+    }
+    if let Some(at) = data.iter().position(|word| *word == "tmpcopyup") {
+        data.remove(at);
+        let data = data.join(",");
+        return Ok(Step::CopyUp {
+            target,
+            flags,
+            data,
+        });
     }
     if !flags.contains(MsFlags::MS_BIND) && kind != "bind" {
         return Ok(Step::Filesystem {
@@ -49,12 +79,7 @@ pub(super) fn step_of(mount: &Mount) -> Result<Step> {
             target.display()
         );
     }
-    let attributes = OPTIONS
-        .iter()
-        .filter(|(_, meaning, flag, attribute)| {
-            *meaning == Meaning::Set && *attribute != 0 && flags.contains(*flag)
-        })
-        .fold(0, |all, (.., attribute)| all | attribute);
+    let attributes = attributes_of(flags);
     let scope = if flags.contains(MsFlags::MS_REC) {
         Scope::Recursive
     } else {
@@ -65,8 +90,46 @@ pub(super) fn step_of(mount: &Mount) -> Result<Step> {
         target,
         scope,
         attributes,
+        recursive,
         propagation,
     })
+}
+
+impl Recursive {
+    /// Takes a word such as `rro`: one of mount(8)'s with an `r` before it, for the mount and all below.
+    fn take(&mut self, word: &str) -> bool {
+        use nix::libc;
+        const WORDS: [(&str, &str, u64); 7] = [
+            ("rro", "rrw", libc::MOUNT_ATTR_RDONLY),
+            ("rnosuid", "rsuid", libc::MOUNT_ATTR_NOSUID),
+            ("rnodev", "rdev", libc::MOUNT_ATTR_NODEV),
+            ("rnoexec", "rexec", libc::MOUNT_ATTR_NOEXEC),
+            ("rnodiratime", "rdiratime", libc::MOUNT_ATTR_NODIRATIME),
+            ("rnoatime", "rrelatime", libc::MOUNT_ATTR_NOATIME),
+            ("rnosymfollow", "rsymfollow", libc::MOUNT_ATTR_NOSYMFOLLOW),
+        ];
+        match word {
+            "rstrictatime" => self.set |= libc::MOUNT_ATTR_STRICTATIME,
+            "ratime" | "rnorelatime" | "rnostrictatime" => self.clear |= libc::MOUNT_ATTR__ATIME,
+            word => match WORDS
+                .iter()
+                .find(|(set, clear, _)| word == *set || word == *clear)
+            {
+                Some((set, _, bit)) if word == *set => self.set |= bit,
+                Some((.., bit)) => self.clear |= bit,
+                None => return false,
+            },
+        }
+        true
+    }
+}
+
+/// mount(2)'s flags as attributes of mount_setattr(2).
+pub(super) fn attributes_of(flags: MsFlags) -> u64 {
+    let set = OPTIONS.iter().filter(|(_, meaning, flag, attribute)| {
+        *meaning == Meaning::Set && *attribute != 0 && flags.contains(*flag)
+    });
+    set.fold(0, |all, (.., attribute)| all | attribute)
 }
 
 /// What a word of mount(8) does.
@@ -104,6 +167,24 @@ const OPTIONS: &[(&str, Meaning, MsFlags, u64)] = {
             libc::MOUNT_ATTR_NODIRATIME,
         ),
         ("relatime", Set, MsFlags::MS_RELATIME, 0),
+        ("norelatime", Clear, MsFlags::MS_RELATIME, 0),
+        ("nostrictatime", Clear, MsFlags::MS_STRICTATIME, 0),
+        ("diratime", Clear, MsFlags::MS_NODIRATIME, 0),
+        (
+            "nosymfollow",
+            Set,
+            MsFlags::from_bits_retain(256),
+            libc::MOUNT_ATTR_NOSYMFOLLOW,
+        ),
+        ("symfollow", Clear, MsFlags::from_bits_retain(256), 0),
+        ("iversion", Set, MsFlags::MS_I_VERSION, 0),
+        ("noiversion", Clear, MsFlags::MS_I_VERSION, 0),
+        ("lazytime", Set, MsFlags::MS_LAZYTIME, 0),
+        ("nolazytime", Clear, MsFlags::MS_LAZYTIME, 0),
+        ("mand", Set, MsFlags::MS_MANDLOCK, 0),
+        ("nomand", Clear, MsFlags::MS_MANDLOCK, 0),
+        ("acl", Set, MsFlags::MS_POSIXACL, 0),
+        ("noacl", Clear, MsFlags::MS_POSIXACL, 0),
         (
             "strictatime",
             Set,
@@ -119,10 +200,17 @@ const OPTIONS: &[(&str, Meaning, MsFlags, u64)] = {
         ("rprivate", Propagation, MsFlags::MS_PRIVATE, 0),
         ("slave", Propagation, MsFlags::MS_SLAVE, 0),
         ("rslave", Propagation, MsFlags::MS_SLAVE, 0),
+        ("unbindable", Propagation, MsFlags::MS_UNBINDABLE, 0),
+        ("runbindable", Propagation, MsFlags::MS_UNBINDABLE, 0),
         ("shared", Propagation, MsFlags::MS_SHARED, 0),
         ("rshared", Propagation, MsFlags::MS_SHARED, 0),
     ]
 };
+
+/// All words that are understood.
+pub(super) fn known() -> Vec<&'static str> {
+    OPTIONS.iter().map(|(name, ..)| *name).collect()
+}
 
 /// The flags as mount(2) names them.
 pub(super) fn names(flags: MsFlags) -> String {
@@ -211,6 +299,7 @@ mod tests {
                 target: "/x".into(),
                 scope: Scope::Recursive,
                 attributes: nix::libc::MOUNT_ATTR_RDONLY,
+                recursive: Recursive::default(),
                 propagation: MsFlags::MS_PRIVATE
             }
         );

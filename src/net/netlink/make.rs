@@ -210,7 +210,7 @@ fn link_message(link: &NewLink, name: &str, parent: u32, netns: i32) -> LinkMess
     message.build()
 }
 
-fn route_message(route: &NewRoute, index: u32) -> RouteMessage {
+pub(super) fn route_message(route: &NewRoute, index: u32) -> RouteMessage {
     // As ip-route(8) has it: a route made by hand.
     let boot = RouteProtocol::Boot;
     let length = route.dst.prefix_len();

@@ -1,0 +1,21 @@
+//! rmac-oci, the command: an OCI runtime for podman, containerd and other engines. Parse, dispatch, tell the
+//! error once, exit.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rmac::oci;
+use rmac::oci::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let log = oci::log::Log::of(&cli);
+    match oci::run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("rmac-oci: {error:#}");
+            log.error(&format!("{error:#}"));
+            ExitCode::from(oci::code_of(&error))
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What the child says to the host, and how it is heard: one datagram each, over `SOCK_SEQPACKET`.  unix(7), recvmsg(2)
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+
+use super::Failure;
+use crate::sys;
+
+/// What the child says: one datagram each, so nothing needs a length.
+pub(super) const READY: u8 = b'r';
+pub(super) const TOOK: u8 = b't';
+pub(super) const TERMINAL: u8 = b'p';
+pub(super) const FAILED: u8 = b'f';
+/// Longest datagram: an error text is cut there.
+pub(super) const LONGEST: usize = 4096;
+
+pub(super) fn said(code: u8, text: &[u8]) -> Failure {
+    Failure {
+        code,
+        error: anyhow!("{}", String::from_utf8_lossy(text)),
+    }
+}
+
+/// Lets a container go on that waits at its gate; `caller` is connected to it. Returns when the program
+/// has started.
+///
+/// # Errors
+/// As [`launch`].
+pub fn open_gate(caller: &OwnedFd) -> Result<(), Failure> {
+    nix::sys::socket::send(caller.as_raw_fd(), b"g", MsgFlags::MSG_NOSIGNAL)
+        .context("tell the container to go on")?;
+    let mut buffer = vec![0; LONGEST];
+    match receive(caller, &mut buffer)? {
+        (0, _) => Ok(()),
+        (length, _) => match &buffer[..length] {
+            [FAILED, code, text @ ..] => Err(said(*code, text)),
+            _ => Err(anyhow!("the container said something unknown").into()),
+        },
+    }
+}
+
+pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let mut parts = [std::io::IoSliceMut::new(buffer)];
+    loop {
+        match recvmsg::<()>(
+            socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        ) {
+            Ok(message) => {
+                let fds = message
+                    .cmsgs()
+                    .into_iter()
+                    .flatten()
+                    .find_map(|control| match control {
+                        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+                        _ => None,
+                    });
+                return Ok((message.bytes, fds.map(sys::inherited_fd).transpose()?));
+            }
+            // A child that ends with our word unread resets the socket: told once, before what it said.
+            Err(Errno::EINTR | Errno::ECONNRESET) => (),
+            Err(errno) => return Err(errno).context("hear from the child"),
+        }
+    }
+}
