@@ -355,6 +355,15 @@ fn a_parent_that_is_down_is_no_obstacle() {
     lab.sh("ip link set eth0 up").ok();
     assert!(lab.reaches("c3", "172.16.86.1"));
     lab.remove("c3", "net");
+    if !Feature::Vlan.or_skip() {
+        return;
+    }
+    lab.sh("ip link set eth0 down").ok();
+    lab.network(&format!("{SUBNET} -o parent=eth0.10 net")).ok();
+    lab.sleeper("c3", "net", "").ok();
+    lab.sh("ip link set eth0 up").ok();
+    assert!(lab.reaches("c3", "172.16.86.1"));
+    lab.remove("c3", "net");
 }
 
 #[test]
