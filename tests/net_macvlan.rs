@@ -413,7 +413,7 @@ fn modes_decide_who_speaks_to_whom() {
 fn routes_are_as_declared() {
     let lab = Lab::with_image();
     lab.network(
-        "--subnet=172.16.86.0/24 --route 10.0.0.0/8,172.16.86.1 --route 10.1.0.0/16,172.16.86.9,77 \
+        "--subnet=172.16.86.0/24 --gateway=172.16.86.1 --internal --route 10.0.0.0/8,172.16.86.1 --route 10.1.0.0/16,172.16.86.9,77 \
          -o parent=eth0 net",
     )
     .ok();
@@ -425,7 +425,7 @@ fn routes_are_as_declared() {
         [
             "10.0.0.0/8 via 172.16.86.1 dev eth0",
             "10.1.0.0/16 via 172.16.86.9 dev eth0  metric 77",
-            "172.16.86.0/24 dev eth0 scope link  src 172.16.86.1",
+            "172.16.86.0/24 dev eth0 scope link  src 172.16.86.2",
         ]
     );
     lab.remove("c3", "net");
