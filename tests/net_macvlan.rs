@@ -230,14 +230,22 @@ fn two_subnets_of_each_family() {
     .ok();
     lab.sleeper("c1", "multi", "").ok();
     lab.sleeper("c2", "multi", "").ok();
-    lab.sleeper("c3", "multi", "--ip 172.28.102.20").ok();
+    lab.sleeper("c3", "multi", "--ip 172.28.102.20 --ip6 2001:db8:abc4::20")
+        .ok();
     let a = lab.endpoint("c1", "multi");
     assert_eq!(a["IPAddress"], "172.28.100.1");
     assert_eq!(a["GlobalIPv6Address"], "2001:db8:abc2::1");
     assert_eq!(a["GlobalIPv6PrefixLen"], 64);
     // A default route only where a gateway was given.
     assert_eq!(a["Gateway"], "");
-    assert_eq!(lab.endpoint("c3", "multi")["Gateway"], "172.28.102.254");
+    let c3 = lab.endpoint("c3", "multi");
+    assert_eq!(c3["Gateway"], "172.28.102.254");
+    assert_eq!(c3["IPv6Gateway"], "2001:db8:abc4::254");
+    assert_eq!(c3["GlobalIPv6Address"], "2001:db8:abc4::20");
+    assert_eq!(c3["IPAMConfig"]["IPv6Address"], "2001:db8:abc4::20");
+    lab.inside("c3", "ip -6 route")
+        .says("default via 2001:db8:abc4::254 dev eth0")
+        .ok();
     assert_eq!(
         lab.inside("c1", "ip route | grep -c default").stdout.trim(),
         "0"
