@@ -20,7 +20,7 @@ const KILLED: i32 = 137;
 /// Cleans up after all that have died. Costs one look at each container that something happens to.
 pub fn sweep(home: &Home) {
     claim::sweep_aside(home);
-    for id in claim::orphans(home) {
+    for id in claim::claimed(home) {
         if let Ok(Attempt::Orphan(claim)) = Claim::adopt(home.running(&id)) {
             heal(home, &id, &claim);
         }
