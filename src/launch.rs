@@ -28,8 +28,9 @@ use nix::unistd::Pid;
 
 use crate::kernel::program::NoProgram;
 use crate::kernel::terminal::Stdio;
+use crate::net::conflict::Sentinel;
 use crate::net::netlink::Wires;
-use crate::net::netns;
+use crate::net::{dhcp, netns};
 use crate::plan::Plan;
 use crate::step::{Place, Step};
 use crate::sys::{self, Clone};
@@ -45,6 +46,10 @@ pub struct Running {
     pub master: Option<OwnedFd>,
     /// Its network namespace, which lives on as long as this does.
     pub netns: Option<OwnedFd>,
+    /// What listens on for other owners of its addresses.
+    pub sentinels: Vec<Sentinel>,
+    /// Its DHCP clients, each with its lease.
+    pub clients: Vec<(dhcp::Client, dhcp::Lease)>,
 }
 
 /// Why a container could not be started.
@@ -99,10 +104,23 @@ pub fn launch(
     telling: Telling,
     listener: &mut dyn Listener,
 ) -> Result<Running, Failure> {
-    let mut place = Place {
+    let place = Place {
         stdio,
         ..Place::default()
     };
+    launch_at(plan, place, telling, listener)
+}
+
+/// The same for a `place` where something lies ready.
+///
+/// # Errors
+/// As [`launch`].
+pub fn launch_at(
+    plan: &Plan,
+    mut place: Place,
+    telling: Telling,
+    listener: &mut dyn Listener,
+) -> Result<Running, Failure> {
     let mut taken = Taken {
         plan,
         host: 0,
@@ -201,6 +219,8 @@ fn attempt(
             pidfd,
             master,
             netns,
+            sentinels: std::mem::take(&mut place.sentinels),
+            clients: std::mem::take(&mut place.clients),
         }),
         Err(failure) => {
             let _ = sys::pidfd_send_signal(pidfd.as_fd(), nix::libc::SIGKILL);
@@ -231,6 +251,7 @@ fn wire(
 ) -> Result<(), Failure> {
     let Some(netns) = netns else { return Ok(()) };
     place.wires = Some(Wires::open(netns.as_fd())?);
+    place.netns = Some(netns.try_clone().context("duplicate a descriptor")?);
     for step in &plan.wire {
         take(step, place, Side::Host, listener)?;
         taken.wired += 1;

@@ -12,6 +12,8 @@
 //! enter      child: session, limits, seccomp, capabilities, user, program
 //! ```
 
+pub mod wire;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -25,7 +27,7 @@ use crate::kernel::{
     signals, terminal, user,
 };
 use crate::net::endpoint::Endpoint;
-use crate::net::link;
+use crate::plan::wire::Client;
 use crate::step::Step;
 
 /// What is done to make a container, in order.
@@ -78,6 +80,8 @@ pub struct Inputs<'a> {
     pub attach_at: &'a Path,
     /// The container's place on its networks.
     pub endpoints: &'a [Endpoint],
+    /// Who it is to a DHCP server.
+    pub client: &'a Client,
     /// The text of `/etc/hosts`.
     pub hosts: &'a str,
     /// The text of `/etc/resolv.conf`.
@@ -105,7 +109,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
 
     let own_network = namespaces::has(spec, LinuxNamespaceType::Network);
     let wire = if own_network {
-        link::plan(inputs.endpoints)
+        wire::wire(inputs.endpoints, inputs.client)
     } else {
         vec![]
     };
@@ -121,7 +125,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
         host,
         clone: Step::Namespace(clone),
         cgroup: born_into(inputs.layout, path),
-        wire: wire.into_iter().map(Step::Link).collect(),
+        wire,
         prepare,
         enter: enter(spec, process, inputs.first)?,
     })

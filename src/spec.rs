@@ -29,6 +29,19 @@ pub struct Place<'a> {
     pub directory: &'a Path,
     /// The host's name, which a container on the host's network carries.
     pub host_name: &'a str,
+    /// The container whose network it shares.
+    pub shared: Option<Shared<'a>>,
+}
+
+/// Another container's network: who shares it has its name and its files, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shared<'a> {
+    /// Its network namespace, `/proc/PID/ns/net`.
+    pub netns: &'a Path,
+    /// Its directory, which holds `hosts`, `hostname` and `resolv.conf`.
+    pub directory: &'a Path,
+    /// Its host name.
+    pub hostname: &'a str,
 }
 
 /// Docker's search path where neither image nor request has one.
@@ -85,10 +98,11 @@ pub fn args(image: &Config, request: &Request) -> Vec<String> {
 
 /// The host name inside: `-h`, the host's own on the host's network, else the short id.
 pub fn hostname(request: &Request, place: &Place<'_>) -> String {
-    match (&request.hostname, &request.network) {
-        (Some(name), _) => name.clone(),
-        (None, NetworkMode::Host) => place.host_name.to_owned(),
-        (None, _) => place.id[..place.id.len().min(12)].to_owned(),
+    match (&request.hostname, &request.network, place.shared) {
+        (Some(name), ..) => name.clone(),
+        (None, _, Some(shared)) => shared.hostname.to_owned(),
+        (None, NetworkMode::Host, _) => place.host_name.to_owned(),
+        (None, ..) => place.id[..place.id.len().min(12)].to_owned(),
     }
 }
 
@@ -168,10 +182,15 @@ fn linux(request: &Request, place: &Place<'_>) -> Result<oci_spec::runtime::Linu
     if request.network != NetworkMode::Host {
         kinds.push(LinuxNamespaceType::Network);
     }
-    let namespaces: Result<Vec<_>, _> = kinds
-        .into_iter()
-        .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build())
-        .collect();
+    let namespace = |kind| {
+        let builder = LinuxNamespaceBuilder::default().typ(kind);
+        match place.shared {
+            Some(shared) if kind == LinuxNamespaceType::Network => builder.path(shared.netns),
+            _ => builder,
+        }
+        .build()
+    };
+    let namespaces: Result<Vec<_>, _> = kinds.into_iter().map(namespace).collect();
     let mut builder = LinuxBuilder::default()
         .namespaces(namespaces?)
         .cgroups_path(Path::new("/rmac").join(place.id))

@@ -5,11 +5,12 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 
 use crate::lesson::{Lesson, Shell};
 use crate::sys;
@@ -23,6 +24,13 @@ pub enum Step {
     /// Leave for new namespaces: the cgroup namespace takes the cgroup that the process is in as its
     /// root, so it can be made only after the container's cgroup has been entered.
     Unshare(CloneFlags),
+    /// Enter a namespace that somebody else has made.
+    Enter {
+        /// Where it is found, such as `/proc/PID/ns/net`.
+        path: PathBuf,
+        /// Of which kind it is.
+        flag: CloneFlags,
+    },
     /// Let the children that are made from now on be born into the container's pid namespace; the
     /// process itself stays where it is.
     JoinPids {
@@ -40,14 +48,13 @@ pub enum Step {
 
 /// The namespaces of `spec`: what is made by clone3(2), and what is left for later.
 pub fn plan(spec: &Spec) -> (Step, Vec<Step>) {
-    let wanted = flags(spec);
+    let wanted: CloneFlags = own(spec).map(flag).collect();
     let late = wanted & CloneFlags::CLONE_NEWCGROUP;
-    let unshare = if late.is_empty() {
-        vec![]
-    } else {
-        vec![Step::Unshare(late)]
-    };
-    (Step::Clone(wanted - late), unshare)
+    let mut after: Vec<Step> = shared(spec).collect();
+    if !late.is_empty() {
+        after.push(Step::Unshare(late));
+    }
+    (Step::Clone(wanted - late), after)
 }
 
 /// How one more process gets into the namespaces that `spec` describes and the process `pid` is in: what
@@ -55,7 +62,13 @@ pub fn plan(spec: &Spec) -> (Step, Vec<Step>) {
 /// so it comes before the clone; the child enters the others itself, so nothing of the caller is ever
 /// inside (CVE-2016-9962).
 pub fn plan_join(spec: &Spec, pid: i32) -> [Step; 3] {
-    let flags = flags(spec) - CloneFlags::CLONE_NEWPID;
+    let all = own(spec)
+        .map(flag)
+        .chain(shared(spec).map(|step| match step {
+            Step::Enter { flag, .. } => flag,
+            _ => CloneFlags::empty(),
+        }));
+    let flags = all.collect::<CloneFlags>() - CloneFlags::CLONE_NEWPID;
     [
         Step::JoinPids { pid },
         Step::Clone(CloneFlags::empty()),
@@ -65,7 +78,7 @@ pub fn plan_join(spec: &Spec, pid: i32) -> [Step; 3] {
 
 /// Tells whether `spec` asks for a namespace of its own of this type.
 pub fn has(spec: &Spec, wanted: LinuxNamespaceType) -> bool {
-    namespaces(spec).any(|kind| kind == wanted)
+    own(spec).any(|kind| kind == wanted)
 }
 
 impl Step {
@@ -83,6 +96,11 @@ impl Step {
                       the entry into that cgroup",
                 without: "/proc/self/cgroup would show where on the host the container lies",
                 man: "cgroup_namespaces(7)",
+            },
+            Step::Enter { .. } => Lesson {
+                why: "what two containers are to share, the second enters instead of making its own",
+                without: "the containers could not speak to each other over 127.0.0.1",
+                man: "setns(2), namespaces(7)",
             },
             Step::JoinPids { .. } => Lesson {
                 why: "a process is born into its pid namespace and never changes it, so the caller says where its \
@@ -105,6 +123,11 @@ impl Step {
             Step::Unshare(_) => Shell::Note(
                 "unshare --cgroup stands above: the script enters the cgroup before it".into(),
             ),
+            Step::Enter { path, flag } => Shell::Note(format!(
+                "run this part by: nsenter {}={}",
+                options(*flag),
+                Shell::quote(&path.to_string_lossy())
+            )),
             Step::JoinPids { pid } => Shell::Bash(format!("nsenter --target {pid} --pid")),
             Step::Join { pid, flags } => {
                 Shell::Bash(format!("nsenter --target {pid} {}", options(*flags)))
@@ -118,6 +141,11 @@ impl Step {
         match self {
             Step::Clone(_) => Ok(()),
             Step::Unshare(flags) => nix::sched::unshare(*flags).context("unshare"),
+            Step::Enter { path, flag } => {
+                let namespace = std::fs::File::open(path)
+                    .with_context(|| format!("open the namespace {}", path.display()))?;
+                nix::sched::setns(namespace, *flag).context("setns")
+            }
             Step::JoinPids { pid } => {
                 let pidfd =
                     sys::pidfd_open(Pid::from_raw(*pid)).context("pidfd_open the container")?;
@@ -137,6 +165,7 @@ impl fmt::Display for Step {
         match self {
             Step::Clone(flags) => write!(f, "clone3({}|CLONE_PIDFD)", names(*flags)),
             Step::Unshare(flags) => write!(f, "unshare({})", names(*flags)),
+            Step::Enter { path, flag } => write!(f, "setns({path:?}, {})", names(*flag)),
             Step::JoinPids { pid } => write!(f, "setns(pidfd of {pid}, CLONE_NEWPID)"),
             Step::Join { pid, flags } => write!(f, "setns(pidfd of {pid}, {})", names(*flags)),
         }
@@ -169,28 +198,40 @@ fn names(flags: CloneFlags) -> String {
     names.join("|")
 }
 
-fn namespaces(spec: &Spec) -> impl Iterator<Item = LinuxNamespaceType> {
+fn all(spec: &Spec) -> impl Iterator<Item = &LinuxNamespace> {
     let linux = spec.linux().as_ref();
     let list = linux.and_then(|linux| linux.namespaces().as_ref());
-    list.into_iter()
-        .flatten()
+    list.into_iter().flatten()
+}
+
+/// The namespaces that are made for the container.
+fn own(spec: &Spec) -> impl Iterator<Item = LinuxNamespaceType> {
+    all(spec)
         .filter(|namespace| namespace.path().is_none())
         .map(|namespace| namespace.typ())
 }
 
-fn flags(spec: &Spec) -> CloneFlags {
-    namespaces(spec)
-        .map(|kind| match kind {
-            LinuxNamespaceType::Mount => CloneFlags::CLONE_NEWNS,
-            LinuxNamespaceType::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-            LinuxNamespaceType::Uts => CloneFlags::CLONE_NEWUTS,
-            LinuxNamespaceType::Ipc => CloneFlags::CLONE_NEWIPC,
-            LinuxNamespaceType::User => CloneFlags::CLONE_NEWUSER,
-            LinuxNamespaceType::Pid => CloneFlags::CLONE_NEWPID,
-            LinuxNamespaceType::Network => CloneFlags::CLONE_NEWNET,
-            LinuxNamespaceType::Time => CloneFlags::empty(),
+/// The entries into those that are somebody else's.
+fn shared(spec: &Spec) -> impl Iterator<Item = Step> {
+    all(spec).filter_map(|namespace| {
+        Some(Step::Enter {
+            path: namespace.path().clone()?,
+            flag: flag(namespace.typ()),
         })
-        .collect()
+    })
+}
+
+fn flag(kind: LinuxNamespaceType) -> CloneFlags {
+    match kind {
+        LinuxNamespaceType::Mount => CloneFlags::CLONE_NEWNS,
+        LinuxNamespaceType::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+        LinuxNamespaceType::Uts => CloneFlags::CLONE_NEWUTS,
+        LinuxNamespaceType::Ipc => CloneFlags::CLONE_NEWIPC,
+        LinuxNamespaceType::User => CloneFlags::CLONE_NEWUSER,
+        LinuxNamespaceType::Pid => CloneFlags::CLONE_NEWPID,
+        LinuxNamespaceType::Network => CloneFlags::CLONE_NEWNET,
+        LinuxNamespaceType::Time => CloneFlags::empty(),
+    }
 }
 
 #[cfg(test)]

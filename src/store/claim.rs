@@ -7,6 +7,7 @@
 //! comes next cleans up after it. After a reboot the run root is empty.
 
 use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -104,6 +105,11 @@ impl Claim {
     /// The directory below the run root.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The descriptor that holds the lock, which a further child must let go of.
+    pub fn lock_fd(&self) -> Option<RawFd> {
+        self.lock.as_ref().map(AsRawFd::as_raw_fd)
     }
 
     /// Leaves the claim to a child that was forked with it: this process lets go without ending it.

@@ -172,6 +172,16 @@ impl Record {
         write_json(&home.container(&self.id).join("config.json"), self)
     }
 
+    /// Changes the record of the container `id` as `change` says, alone.
+    pub fn update(home: &Home, id: &str, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let _lock = lock(home, id)?;
+        let Some(mut record) = Record::load(home, id)? else {
+            return Ok(());
+        };
+        change(&mut record);
+        record.save(home)
+    }
+
     /// The record of the container `id`; `None` where there is none.
     pub fn load(home: &Home, id: &str) -> Result<Option<Self>> {
         read_json(&home.container(id).join("config.json"))
@@ -181,6 +191,32 @@ impl Record {
     pub fn log_path(&self, home: &Home) -> PathBuf {
         home.container(&self.id)
             .join(format!("{}-json.log", self.id))
+    }
+}
+
+/// Waits for the right to change the record of the container `id`: a container that runs is its
+/// monitor's, but may be connected to a network meanwhile.
+pub fn lock(home: &Home, id: &str) -> Result<std::fs::File> {
+    let path = home.container(id);
+    let directory =
+        std::fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
+    directory
+        .lock()
+        .with_context(|| format!("lock {}", path.display()))?;
+    Ok(directory)
+}
+
+/// As [`lock`]; `None` where somebody else has it.
+pub fn try_lock(home: &Home, id: &str) -> Result<Option<std::fs::File>> {
+    let path = home.container(id);
+    let directory =
+        std::fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
+    match directory.try_lock() {
+        Ok(()) => Ok(Some(directory)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("lock {}", path.display()))
+        }
     }
 }
 
