@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use rmac::lab::{Lab, Station};
 use rmac::net::declare::Declaration;
 use rmac::net::endpoint::{Endpoint, Mac};
+use rmac::net::host::{Host, Link};
 use rmac::net::link::plan;
 use rmac::net::netlink::Wires;
 use rmac::net::netns;
@@ -48,7 +49,14 @@ fn claims(home: &Home) -> Result<Endpoint> {
         ipv4: true,
         ..Declaration::default()
     };
-    let network = Network::declare(&declaration, &[], new_id()?, Timestamp::now())?;
+    let host = Host {
+        links: vec![Link {
+            name: "eth0".into(),
+            ..Link::default()
+        }],
+        default_route: None,
+    };
+    let network = Network::declare(&declaration, &[], &host, new_id()?, Timestamp::now())?;
     networks::add(home, &network, &networks::lock(home)?)?;
     let mut text = String::new();
     for n in 1..=10_000u32 {

@@ -139,7 +139,7 @@ pub fn undo(plan: &Plan, netns: Option<&OwnedFd>) -> Result<()> {
     let links = plan
         .wire
         .iter()
-        .any(|step| matches!(step, Step::Link(crate::net::link::Step::MakeMacvlan(_))));
+        .any(|step| matches!(step, Step::Link(crate::net::link::Step::Make(_))));
     if let Some(netns) = netns.filter(|_| links) {
         place.wires = Some(Wires::open(netns.as_fd())?);
         for step in plan.wire.iter().rev() {

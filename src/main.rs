@@ -3,19 +3,19 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use rmac::cli::Cli;
+use rmac::cli::{Cli, mistakes};
 use rmac::{commands, exit};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            if let Some(text) = rmac::cli::in_dockers_words(&error) {
+            if let Some(text) = mistakes::in_dockers_words(&error) {
                 eprintln!("{text}");
             } else {
                 let _ = error.print();
             }
-            return ExitCode::from(rmac::cli::usage_code(&error));
+            return ExitCode::from(mistakes::usage_code(&error));
         }
     };
     let usual = commands::usual_failure(&cli.command);

@@ -4,7 +4,7 @@
 //! is a list, and narrating, scripting, taking and undoing are each one loop.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -83,6 +83,9 @@ pub struct Place {
     pub gate: Option<OwnedFd>,
     /// The child's end of the talk with the host.
     pub speaker: Option<OwnedFd>,
+    /// Descriptors that are the host's alone: the child lets go of its copies at once, since a lock lives
+    /// as long as any copy of it, and a socket shows its end only when all are closed.
+    pub private: Vec<RawFd>,
     /// The home directory of the user that the program runs as.
     pub home: Option<String>,
 }

@@ -274,6 +274,12 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     .map(drop)
 }
 
+/// Closes one descriptor, whoever thinks to own it: as [`close_from`].
+pub fn close(fd: RawFd) {
+    // SAFETY: a plain integer; the caller never uses or drops its owner.
+    unsafe { libc::close(fd) };
+}
+
 /// Closes every descriptor from `first` on, whoever thinks to own it: for a process that will never
 /// return into code that does.
 pub fn close_from(first: u32) {

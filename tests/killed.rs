@@ -187,9 +187,14 @@ fn check(lab: &Lab, name: &str, hit: Hit, told: &str) {
             let usable = lab.rmac(&["exec", name, "true"]);
             // The stop whose command was killed may have got its signal through.
             let ended = || {
-                !lab.rmac(&["ps", "--format", "{{.Names}}"])
-                    .ok()
-                    .contains(name)
+                let begin = Instant::now();
+                let up = || {
+                    lab.rmac(&["ps", "--format", "{{.Names}}"])
+                        .ok()
+                        .contains(name)
+                };
+                while up() && begin.elapsed() < Duration::from_secs(2) {}
+                !up()
             };
             assert!(usable.code == 0 || ended(), "{told}: {usable:?}");
         }

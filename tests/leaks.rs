@@ -38,3 +38,11 @@ fn what_is_left_behind_is_found() {
     );
     common::run(std::process::Command::new("umount").arg(&dir)).ok();
 }
+
+#[test]
+fn the_callers_umask_does_not_reach_the_container() {
+    let lab = Lab::with_image();
+    let look = "umask; stat -c '%a %U' /; touch /tmp/x; stat -c %a /tmp/x";
+    let run = format!("umask 077; rmac run --rm {} sh -c \"{look}\"", lab.image());
+    assert_eq!(lab.sh(&run).ok(), "0022\n755 root\n644\n");
+}

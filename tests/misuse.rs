@@ -118,7 +118,7 @@ fn containers() {
         ("rmac inspect nothing", 1, "nothing"),
         ("rmac rm taken", 1, "taken"),
         ("rmac rmi nothing", 1, "nothing"),
-        ("rmac netwrok ls", 125, "network"),
+        ("rmac netwrok ls", 1, "did you mean network?"),
     ];
     check(&lab, cases);
     // A pool of six addresses: router, taken, and four more. Each stays with its container.
@@ -173,6 +173,46 @@ fn the_machine() {
     ))
     .ended(125)
     .says("root");
+}
+
+#[test]
+fn a_registry_that_serves_something_else() {
+    let lab = Lab::up();
+    lab.registry(&[]);
+    let image = lab.image();
+    // The largest blob is the layer: one byte of it changes, its name (the digest) does not.
+    let store = lab.registry_store();
+    let layer = lab
+        .sh(&format!(
+            "find {} -name data -size +100k | xargs ls -S | head -n 1",
+            store.display()
+        ))
+        .ok();
+    let tamper = format!(
+        "printf x | dd of={} bs=1 seek=5000 conv=notrunc status=none",
+        layer.trim()
+    );
+    lab.sh(&tamper).ok();
+    for verb in ["pull", "run --rm"] {
+        let told = lab
+            .sh(&format!("rmac {verb} {image}"))
+            .says("sha256:")
+            .says(image);
+        assert_ne!(told.code, 0);
+        let last = told.stderr.lines().last().unwrap();
+        assert!(
+            last.starts_with("rmac: ") && (last.contains("digest") || last.contains("corrupt")),
+            "{last}"
+        );
+    }
+    assert_eq!(lab.sh("rmac images -q").ok(), "");
+    let unknown = "0".repeat(64);
+    lab.sh(&format!("rmac pull {image}@sha256:{unknown}"))
+        .says("not found")
+        .ended(1);
+    lab.sh("rmac pull no-such-image")
+        .says("no-such-image")
+        .ended(1);
 }
 
 fn check(lab: &Lab, cases: &[Case]) {

@@ -9,12 +9,24 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rmac::net::declare::Declaration;
+use rmac::net::host::{Host, Link};
 use rmac::net::network::Network;
 use rmac::store::leases::{self, Request, State};
 use rmac::store::{Home, networks, new_id};
 
 fn add(home: &Home, network: &Network) -> anyhow::Result<()> {
     networks::add(home, network, &networks::lock(home)?)
+}
+
+fn host() -> Host {
+    Host {
+        links: vec![Link {
+            index: 2,
+            name: "eth0".into(),
+            ..Link::default()
+        }],
+        default_route: None,
+    }
 }
 
 /// A store of its own with one network, gone when dropped.
@@ -38,7 +50,7 @@ impl Store {
             ..Declaration::default()
         };
         let id = new_id().unwrap();
-        let network = Network::declare(&declaration, &[], id, Timestamp::now()).unwrap();
+        let network = Network::declare(&declaration, &[], &host(), id, Timestamp::now()).unwrap();
         add(&home, &network).unwrap();
         Store { home, network }
     }
@@ -123,7 +135,7 @@ fn what_is_asked_for_is_kept_and_guarded() {
     let mac = Some("02:00:00:00:00:07");
     let endpoint =
         leases::claim(&store.home, &store.network, asking("one", "10.0.0.7", mac)).unwrap();
-    assert_eq!(endpoint.mac.to_string(), "02:00:00:00:00:07");
+    assert_eq!(endpoint.mac.unwrap().to_string(), "02:00:00:00:00:07");
     assert_eq!(endpoint.requested_ipv4, Some(Ipv4Addr::new(10, 0, 0, 7)));
     let begin = Instant::now();
     let taken = store.claim(&asking("two", "10.0.0.7", None));
@@ -252,7 +264,7 @@ fn sixty_four_processes_at_once_get_sixty_four_addresses() {
         assert!(child.wait().unwrap().success());
     }
     let leases = leases::list(&store.home, &store.network.id).unwrap();
-    let addresses: HashSet<Ipv4Addr> = leases.iter().map(|lease| lease.address).collect();
+    let addresses: HashSet<Ipv4Addr> = leases.iter().filter_map(|lease| lease.ipv4).collect();
     assert_eq!(addresses.len(), 64);
     assert_eq!(addresses.iter().max(), Some(&Ipv4Addr::new(10, 0, 0, 64)));
 }

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rmac::net::endpoint::{Endpoint, Mac};
+use rmac::net::endpoint::{Endpoint, Mac, Probe};
 use rmac::net::link::{Step, plan};
 use rmac::net::netlink::Wires;
-use rmac::net::network::MacvlanMode;
+use rmac::net::network::{Ipv6Policy, Kind, MacvlanMode, Parent, Segment};
 use rmac::net::{announce, netns};
 
 /// A switch, a station "host" with an eth0 and a container's network namespace, pinned at paths of
@@ -67,22 +67,39 @@ impl Drop for Lan {
     }
 }
 
+fn parent(link: &str) -> Parent {
+    Parent {
+        link: link.into(),
+        made: vec![],
+        segment: Segment {
+            base: link.into(),
+            vids: vec![],
+        },
+    }
+}
+
 fn endpoint(last: u8) -> Endpoint {
     let address = Ipv4Addr::new(172, 16, 86, last);
     Endpoint {
         network: "my-macvlan-net".into(),
         network_id: "1".repeat(64),
         endpoint_id: "2".repeat(64),
-        parent: "eth0".into(),
-        mode: MacvlanMode::Bridge,
+        kind: Kind::BRIDGE,
+        parent: parent("eth0"),
         mtu: None,
         ifname: "eth0".into(),
-        mac: Mac::of(address),
+        mac: Some(Mac::of(address)),
         ipv4: Some(ipnet::Ipv4Net::new(address, 24).unwrap()),
         gateway: Some(Ipv4Addr::new(172, 16, 86, 1)),
         ipv6: None,
         ipv6_gateway: None,
+        ipv6_policy: Ipv6Policy::Off,
+        probe: Probe::Off,
+        gw_priority: 0,
+        routes: vec![],
+        driver_opts: Default::default(),
         requested_ipv4: None,
+        requested_ipv6: None,
         requested_mac: None,
         aliases: vec![],
         internal: false,
@@ -222,7 +239,7 @@ fn a_hardware_address_in_use_is_told() {
     attach(&lan.host, &lan.container("c1"), &plan(&[endpoint(2)])).unwrap();
     let begin = Instant::now();
     let second = Endpoint {
-        mac: Mac::of(Ipv4Addr::new(172, 16, 86, 2)),
+        mac: Some(Mac::of(Ipv4Addr::new(172, 16, 86, 2))),
         ..endpoint(3)
     };
     let error = attach(&lan.host, &lan.container("c2"), &plan(&[second])).unwrap_err();
@@ -238,8 +255,12 @@ fn refusals_of_the_kernel_name_cause_and_cure() {
     let container = lan.container("c1");
     let make = |parent: &str, mode, mtu| {
         plan(&[Endpoint {
-            parent: parent.into(),
-            mode,
+            parent: self::parent(parent),
+            kind: Kind::Macvlan {
+                mode,
+                bcqueuelen: None,
+                bclim: None,
+            },
             mtu,
             ..endpoint(2)
         }])

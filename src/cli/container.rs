@@ -109,6 +109,45 @@ pub struct Names {
     pub containers: Vec<String>,
 }
 
+/// The flags of `restart`.
+#[derive(Debug, Args)]
+pub struct RestartArgs {
+    /// Signal to send to the container
+    #[arg(short, long, value_name = "SIGNAL")]
+    pub signal: Option<String>,
+    /// Seconds to wait before killing the container (-1: for ever)
+    #[arg(
+        short,
+        long,
+        visible_alias = "time",
+        value_name = "SECONDS",
+        allow_negative_numbers = true
+    )]
+    pub timeout: Option<i64>,
+    /// Names or IDs
+    #[arg(value_name = "CONTAINER", required = true)]
+    pub containers: Vec<String>,
+}
+
+/// The flags of `rename`.
+#[derive(Debug, Args)]
+pub struct RenameArgs {
+    /// Name or ID
+    #[arg(value_name = "CONTAINER")]
+    pub container: String,
+    /// The new name
+    #[arg(value_name = "NEW_NAME")]
+    pub new: String,
+}
+
+/// The flags of `top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Name or ID
+    #[arg(value_name = "CONTAINER")]
+    pub container: String,
+}
+
 /// The flags of `rm`.
 #[derive(Debug, Args)]
 pub struct RmArgs {
@@ -219,6 +258,16 @@ pub enum ContainerCommand {
     Stop(StopArgs),
     /// Kill one or more running containers
     Kill(KillArgs),
+    /// Restart one or more containers
+    Restart(RestartArgs),
+    /// Pause all processes within one or more containers
+    Pause(Names),
+    /// Unpause all processes within one or more containers
+    Unpause(Names),
+    /// Rename a container
+    Rename(RenameArgs),
+    /// Display the running processes of a container
+    Top(TopArgs),
     /// Block until one or more containers stop, then print their exit codes
     Wait(Names),
     /// Remove one or more containers

@@ -5,13 +5,13 @@
 pub mod container;
 pub mod image;
 pub mod lab;
+pub mod mistakes;
 pub mod network;
 pub mod run;
 
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// A minimal, daemonless container runtime with built-in macvlan networking
 #[derive(Debug, Parser)]
@@ -62,6 +62,16 @@ pub enum Command {
     Stop(container::StopArgs),
     /// Kill one or more running containers
     Kill(container::KillArgs),
+    /// Restart one or more containers
+    Restart(container::RestartArgs),
+    /// Pause all processes within one or more containers
+    Pause(container::Names),
+    /// Unpause all processes within one or more containers
+    Unpause(container::Names),
+    /// Rename a container
+    Rename(container::RenameArgs),
+    /// Display the running processes of a container
+    Top(container::TopArgs),
     /// Block until one or more containers stop, then print their exit codes
     Wait(container::Names),
     /// Remove one or more containers
@@ -116,56 +126,6 @@ pub struct CompletionArgs {
     /// For which shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
-}
-
-/// A mistake on the command line as Docker would put it; `None` where clap says it better.
-pub fn in_dockers_words(error: &clap::Error) -> Option<String> {
-    let word = |kind| word_of(error.get(kind));
-    match error.kind() {
-        ErrorKind::InvalidSubcommand => {
-            let word = word(ContextKind::InvalidSubcommand)?;
-            let verbs = Cli::command();
-            let verbs = verbs.get_subcommands().map(clap::Command::get_name);
-            let near = crate::out::did_you_mean(&word, verbs);
-            let near = near.map(|near| format!(" (did you mean {near}?)"));
-            let near = near.unwrap_or_default();
-            Some(format!(
-                "rmac: '{word}' is not a rmac command{near}.\nSee 'rmac --help'"
-            ))
-        }
-        ErrorKind::UnknownArgument => {
-            let word = word(ContextKind::InvalidArg)?;
-            let kind = if word.starts_with("--") {
-                "flag"
-            } else {
-                "shorthand flag"
-            };
-            let near = word_of(error.get(ContextKind::SuggestedArg));
-            let near = near.map(|near| format!(" (did you mean {near}?)"));
-            let near = near.unwrap_or_default();
-            Some(format!(
-                "rmac: unknown {kind}: {word}{near}\nSee 'rmac --help' and 'rmac COMMAND --help'"
-            ))
-        }
-        _ => None,
-    }
-}
-
-/// The exit code after [`Cli::try_parse`] has failed: Docker's 125 for flags, 1 for an unknown verb, 0 for
-/// help.
-pub fn usage_code(error: &clap::Error) -> u8 {
-    match error.kind() {
-        ErrorKind::InvalidSubcommand => 1,
-        _ if error.use_stderr() => crate::exit::RMAC_FAILED,
-        _ => 0,
-    }
-}
-
-fn word_of(value: Option<&ContextValue>) -> Option<String> {
-    match value {
-        Some(ContextValue::String(word)) => Some(word.clone()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

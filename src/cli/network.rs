@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Subcommand};
 #[derive(Debug, Clone, Subcommand)]
 pub enum NetworkCommand {
     /// Create a network
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// List networks
     #[command(visible_alias = "list")]
     Ls(LsArgs),
@@ -20,7 +20,7 @@ pub enum NetworkCommand {
 /// The flags of `network create`.
 #[derive(Debug, Clone, Args)]
 pub struct CreateArgs {
-    /// Driver to manage the network: macvlan
+    /// Driver to manage the network: macvlan, ipvlan
     #[arg(short, long, default_value = "macvlan")]
     pub driver: String,
     /// Subnet of the LAN in CIDR format
@@ -29,13 +29,24 @@ pub struct CreateArgs {
     /// The LAN's router, for the subnet
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub gateway: Vec<String>,
-    /// Give out container addresses from this part of the subnet
+    /// Give out container addresses from this part of the subnet: a prefix, or first-last
     #[arg(long, value_name = "RANGE", value_delimiter = ',')]
     pub ip_range: Vec<String>,
     /// An address that something else on the LAN has
     #[arg(long, value_name = "NAME=ADDRESS")]
     pub aux_address: Vec<String>,
-    /// Set driver specific options: parent, macvlan_mode
+    /// Tell containers of one more route: DESTINATION,GATEWAY[,METRIC]
+    #[arg(long, value_name = "ROUTE")]
+    pub route: Vec<String>,
+    /// Who gives addresses out: default, dhcp, none
+    #[arg(
+        long,
+        value_name = "DRIVER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub ipam_driver: String,
+    /// Set driver specific options: parent (a link, or auto), vlan, mtu, macvlan_mode, bcqueuelen, bclim, ipvlan_mode, ipvlan_flag
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub opt: Vec<String>,
     /// Set metadata on the network
@@ -48,10 +59,10 @@ pub struct CreateArgs {
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1,
           require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub ipv4: bool,
-    /// Give out IPv6 addresses
-    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1,
-          require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    pub ipv6: bool,
+    /// Give out IPv6 addresses: true, false, static, off, or slaac to leave it to the LAN's routers
+    #[arg(long, value_name = "POLICY", default_value = "", num_args = 0..=1, hide_default_value = true,
+          require_equals = true, default_missing_value = "true")]
+    pub ipv6: String,
     /// The network's name
     #[arg(value_name = "NETWORK")]
     pub name: String,

@@ -56,6 +56,10 @@ pub fn exec(home: &Home, args: &ExecArgs) -> Result<u8> {
     let socket = monitor::exec(&spec, &process, pid, input, attach)?;
     let code = follow(&socket, signals.as_ref().map(|signals| (signals, &options)));
     code.map_err(|error| match error.downcast_ref::<exit::Coded>() {
+        // It ended while we were on our way in.
+        Some(_) if !state.process.is_some_and(|process| process.is_alive()) => {
+            anyhow::anyhow!("container {} is not running", record.id)
+        }
         // A step that failed is a failure of rmac's, which exec tells from the program's own.
         Some(coded) if coded.code == exit::RMAC_FAILED => anyhow::anyhow!("{}", coded.text),
         _ => error,

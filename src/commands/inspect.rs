@@ -132,9 +132,9 @@ fn state_value(state: &State) -> Value {
         )
     };
     json!({
-        "Status": state.status.name(),
+        "Status": state.name(),
         "Running": running,
-        "Paused": false,
+        "Paused": state.paused,
         "Restarting": false,
         "OOMKilled": state.oom_killed,
         "Dead": false,
@@ -326,9 +326,15 @@ fn network_settings(record: &Record, state: &State) -> Value {
 
 fn endpoint_value(record: &Record, endpoint: &Endpoint, running: bool) -> Value {
     let own = short(&record.id).to_owned();
-    let ipam = endpoint
-        .requested_ipv4
-        .map(|address| json!({"IPv4Address": address}));
+    let mut ipam = Map::new();
+    if let Some(address) = endpoint.requested_ipv4 {
+        ipam.insert("IPv4Address".into(), json!(address));
+    }
+    if let Some(address) = endpoint.requested_ipv6 {
+        ipam.insert("IPv6Address".into(), json!(address));
+    }
+    let ipam = (!ipam.is_empty()).then_some(ipam);
+    let driver_opts = (!endpoint.driver_opts.is_empty()).then_some(&endpoint.driver_opts);
     let mut aliases = endpoint.aliases.clone();
     aliases.push(own.clone());
     let mut names = vec![record.name.clone()];
@@ -347,9 +353,9 @@ fn endpoint_value(record: &Record, endpoint: &Endpoint, running: bool) -> Value 
         "IPv6Gateway": text(endpoint.ipv6_gateway.map(|gateway| gateway.to_string())),
         "GlobalIPv6Address": text(endpoint.ipv6.map(|address| address.addr().to_string())),
         "GlobalIPv6PrefixLen": endpoint.ipv6.filter(|_| running).map_or(0, |address| address.prefix_len()),
-        "MacAddress": text(Some(endpoint.mac.to_string())),
-        "DriverOpts": null,
-        "GwPriority": 0,
+        "MacAddress": text(endpoint.mac.map(|mac| mac.to_string())),
+        "DriverOpts": driver_opts,
+        "GwPriority": endpoint.gw_priority,
         "DNSNames": names,
     })
 }

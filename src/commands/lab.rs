@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 
 use crate::cli::lab::{LabArgs, LabCommand, On};
+use crate::kernel::cgroups::{self, Layout};
 use crate::lab::{HOST, Lab, ROUTER, Station, Up, is_inside};
 use crate::store::Home;
 use crate::supervise::heal;
@@ -44,6 +46,10 @@ fn down(lab: &Lab) -> Result<u8> {
     // The containers' cgroups are not in the lab, and nobody is left to remove them.
     heal::sweep(lab.home());
     lab.down()?;
+    // The directory that all containers' cgroups lie in goes with the last of them.
+    if let Ok(layout) = Layout::detect() {
+        let _ = cgroups::tidy(&layout, Path::new("/rmac"));
+    }
     Ok(0)
 }
 

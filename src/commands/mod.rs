@@ -10,12 +10,15 @@ pub mod inspect;
 pub mod lab;
 pub mod logs;
 pub mod network;
+pub mod pause;
 pub mod ps;
+pub mod rename;
 pub mod request;
 pub mod rm;
 pub mod run;
 pub mod start;
 pub mod stop;
+pub mod top;
 pub mod version;
 pub mod volume;
 
@@ -65,6 +68,11 @@ fn dispatch(home: &Home, command: Command) -> Result<u8> {
         Command::Exec(args) => exec::exec(home, &args),
         Command::Stop(args) => stop::stop(home, &args),
         Command::Kill(args) => stop::kill(home, &args),
+        Command::Restart(args) => start::restart(home, &args),
+        Command::Pause(args) => pause::pause(home, &args),
+        Command::Unpause(args) => pause::unpause(home, &args),
+        Command::Rename(args) => rename::rename(home, &args),
+        Command::Top(args) => top::top(home, &args),
         Command::Wait(args) => attach::wait(home, &args),
         Command::Rm(args) => rm::rm(home, &args),
         Command::Ps(args) => ps::ps(home, &args),
@@ -93,6 +101,11 @@ fn container(home: &Home, command: ContainerCommand) -> Result<u8> {
         ContainerCommand::Exec(args) => exec::exec(home, &args),
         ContainerCommand::Stop(args) => stop::stop(home, &args),
         ContainerCommand::Kill(args) => stop::kill(home, &args),
+        ContainerCommand::Restart(args) => start::restart(home, &args),
+        ContainerCommand::Pause(args) => pause::pause(home, &args),
+        ContainerCommand::Unpause(args) => pause::unpause(home, &args),
+        ContainerCommand::Rename(args) => rename::rename(home, &args),
+        ContainerCommand::Top(args) => top::top(home, &args),
         ContainerCommand::Wait(args) => attach::wait(home, &args),
         ContainerCommand::Rm(args) => rm::rm(home, &args),
         ContainerCommand::Ls(args) => ps::ps(home, &args),

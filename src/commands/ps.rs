@@ -76,7 +76,10 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
 pub fn status(state: &State, now: Timestamp) -> String {
     match (state.status, state.started, state.finished) {
         (Status::Created, ..) => "Created".into(),
-        (Status::Running, Some(started), _) => format!("Up {}", out::ago(started, now)),
+        (Status::Running, Some(started), _) => {
+            let paused = if state.paused { " (Paused)" } else { "" };
+            format!("Up {}{paused}", out::ago(started, now))
+        }
         (Status::Running, None, _) => "Up".into(),
         (Status::Exited, _, Some(finished)) => format!(
             "Exited ({}) {} ago",
@@ -119,7 +122,7 @@ fn row(args: &PsArgs, record: &Record, state: &State, now: Timestamp) -> Value {
         "Ports": "",
         "RunningFor": format!("{} ago", out::ago(record.created, now)),
         "Size": "0B",
-        "State": state.status.name(),
+        "State": state.name(),
         "Status": status(state, now),
     })
 }
@@ -166,7 +169,7 @@ impl Filter {
         match self.key.as_str() {
             "id" => record.id.starts_with(&self.value),
             "name" => record.name.contains(self.value.trim_start_matches('/')),
-            "status" => state.status.name() == self.value,
+            "status" => state.name() == self.value,
             "exited" => state.status == Status::Exited && state.exit_code.to_string() == self.value,
             "ancestor" => {
                 record.request.image == self.value || record.image_id.contains(&self.value)

@@ -1,6 +1,6 @@
 //! `rm`: what is kept of a container goes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -9,6 +9,7 @@ use crate::cli::container::RmArgs;
 use crate::store::Home;
 use crate::store::claim::{Attempt, Claim};
 use crate::store::containers::{self, Record, State, Status};
+use crate::supervise::client::PATIENCE;
 use crate::supervise::heal;
 
 /// `rmac rm`.
@@ -25,25 +26,33 @@ pub fn rm(home: &Home, args: &RmArgs) -> Result<u8> {
 }
 
 fn remove(home: &Home, record: &Record, name: &str, force: bool) -> Result<()> {
-    let runs = || {
-        Ok::<_, anyhow::Error>(
-            State::load(home, &record.id)?.is_some_and(|state| state.status == Status::Running),
-        )
-    };
-    if force && runs()? {
-        stop_one(home, record, Some("KILL"), Some(0))?;
-    }
-    match Claim::wait(home, &record.id, Duration::from_millis(100))? {
-        Some(Attempt::Orphan(claim)) => {
-            heal::heal(home, &record.id, &claim);
-            heal::discard(home, record);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let runs = || {
+            let state = State::load(home, &record.id)?;
+            Ok::<_, anyhow::Error>(state.is_some_and(|state| state.status == Status::Running))
+        };
+        if force && runs()? {
+            stop_one(home, record, Some("KILL"), Some(0))?;
         }
-        Some(Attempt::Mine(_claim)) => heal::discard(home, record),
-        Some(Attempt::Busy) | None if runs()? => bail!(
-            "cannot remove container \"{name}\": container is running: stop the container before removing or force remove"
-        ),
-        // It is being removed already, or made.
-        Some(Attempt::Busy) | None => bail!("removal of container {name} is already in progress"),
+        match Claim::wait(home, &record.id, Duration::from_millis(100))? {
+            Some(Attempt::Orphan(claim)) => {
+                heal::heal(home, &record.id, &claim);
+                heal::discard(home, record);
+                return Ok(());
+            }
+            Some(Attempt::Mine(_claim)) => {
+                heal::discard(home, record);
+                return Ok(());
+            }
+            // It is just being started, or is on its way out.
+            Some(Attempt::Busy) | None if force && Instant::now() < deadline => (),
+            Some(Attempt::Busy) | None if runs()? => bail!(
+                "cannot remove container \"{name}\": container is running: stop the container before removing or force remove"
+            ),
+            Some(Attempt::Busy) | None => {
+                bail!("removal of container {name} is already in progress")
+            }
+        }
     }
-    Ok(())
 }

@@ -4,7 +4,7 @@
 //! anything fails, so a run that fails leaves nothing.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -146,7 +146,7 @@ fn fill(
     args: &ContainerArgs,
     networks: &[crate::net::network::Network],
 ) -> Result<()> {
-    containers::make_directory(home, &record.id)?;
+    containers::make_directory(home, &record.id, record.layers.last().map(PathBuf::as_path))?;
     match &args.name {
         Some(name) => {
             containers::claim_name(home, &record.id, name)?;
@@ -163,6 +163,7 @@ fn fill(
                 mac: wanted.mac.as_deref().map(str::parse).transpose()?,
                 aliases: wanted.aliases.clone(),
                 ifname: format!("eth{at}"),
+                ..leases::Request::default()
             };
             record
                 .endpoints

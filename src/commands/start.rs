@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::run::{options, start_existing};
-use crate::cli::container::StartArgs;
+use super::stop::stop_one;
+use crate::cli::container::{RestartArgs, StartArgs};
 use crate::request::NetworkMode;
 use crate::store::claim::{self, Attempt, Claim};
 use crate::store::containers::{self, Record, State, Status};
@@ -38,6 +39,23 @@ pub fn start(home: &Home, args: &StartArgs) -> Result<u8> {
         return start_existing(home, record, claim, how, Some(&options));
     }
     super::each(&args.containers, |name| {
+        if let Some((record, claim)) = claim_stopped(home, name)? {
+            start_existing(home, record, claim, how, None)?;
+        }
+        Ok(name.to_owned())
+    })
+}
+
+/// `rmac restart`.
+pub fn restart(home: &Home, args: &RestartArgs) -> Result<u8> {
+    let how = How {
+        attach: Attach::No,
+        explain: None,
+        on_failure: OnFailure::Keep,
+    };
+    super::each(&args.containers, |name| {
+        let record = containers::find(home, name)?;
+        stop_one(home, &record, args.signal.as_deref(), args.timeout)?;
         if let Some((record, claim)) = claim_stopped(home, name)? {
             start_existing(home, record, claim, how, None)?;
         }

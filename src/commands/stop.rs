@@ -47,6 +47,9 @@ pub fn kill(home: &Home, args: &KillArgs) -> Result<u8> {
             .with_context(|| format!("cannot kill container: {name}: it has just ended"))?;
         sys::pidfd_send_signal(pidfd.as_fd(), signal.number())
             .with_context(|| format!("send {signal} to {name}"))?;
+        if state.paused && signal.number() == nix::libc::SIGKILL {
+            thaw(&record)?;
+        }
         if signal.number() == nix::libc::SIGKILL {
             claim::wait_until_free(home, &record.id, PATIENCE);
         }
@@ -77,6 +80,9 @@ pub fn stop_one(
     if let Some(pidfd) = first_process(&state)? {
         hint(record, &state, signal, timeout);
         let _ = sys::pidfd_send_signal(pidfd.as_fd(), signal.number());
+        if state.paused {
+            thaw(record)?;
+        }
         let deadline = (timeout >= 0).then(|| Instant::now() + Duration::from_secs(timeout as u64));
         if !wait_for_end(&pidfd, deadline)? {
             kill_all(record, &pidfd);
@@ -151,6 +157,12 @@ fn wait_for_end(pidfd: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
             Err(errno) => return Err(errno).context("poll"),
         }
     }
+}
+
+/// A frozen process takes no signal, on cgroup v1 not even SIGKILL.
+fn thaw(record: &Record) -> Result<()> {
+    let layout = Layout::detect()?;
+    cgroups::thaw(&layout, &std::path::Path::new("/rmac").join(&record.id))
 }
 
 /// Killing process 1 kills its pid namespace; the cgroup has what else belongs to the container.

@@ -37,6 +37,8 @@ use anyhow::{Context, Result, ensure};
 use ipnet::Ipv4Net;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::net::endpoint::Probe;
+use crate::net::link::NewRoute;
 use crate::net::netlink::Wires;
 use crate::net::netns;
 use crate::store::{Home, make_private_dir};
@@ -197,10 +199,15 @@ impl Lab {
         for (station, address) in [(&router, ROUTER), (&host, HOST)] {
             let mut wires = Wires::open(station.as_fd())?;
             wires.set_up("lo")?;
-            wires.add_address("eth0", Ipv4Net::new_assert(address, 24))?;
+            wires.add_address("eth0", Ipv4Net::new_assert(address, 24).into(), Probe::Off)?;
             wires.set_up("eth0")?;
             if address == HOST {
-                wires.add_default_route(ROUTER, "eth0")?;
+                wires.add_route(&NewRoute {
+                    dst: Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0).into(),
+                    via: Some(ROUTER.into()),
+                    dev: "eth0".to_owned(),
+                    metric: None,
+                })?;
             }
         }
         File::create(self.ready())

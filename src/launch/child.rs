@@ -18,6 +18,7 @@ use crate::sys;
 pub(super) fn child(plan: &Plan, mut place: Place, socket: OwnedFd, telling: Telling) -> ! {
     // A panic must not unwind into the parent's code.
     let guard = ExitOnDrop;
+    place.private.iter().for_each(|fd| sys::close(*fd));
     // Until execve this process still carries the host's environment, memory and files; nobody in the
     // container may look into it through /proc or ptrace (CVE-2016-9962, CVE-2019-5736). execve lifts it.
     let _ = nix::sys::prctl::set_dumpable(false);

@@ -33,10 +33,11 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 pub fn announce(netns: BorrowedFd<'_>, endpoints: &[Endpoint]) -> Result<()> {
     let addressed = endpoints
         .iter()
-        .filter_map(|endpoint| Some((endpoint, endpoint.ipv4?.addr())));
+        .filter(|endpoint| !endpoint.kind.is_layer_3())
+        .filter_map(|endpoint| Some((endpoint, endpoint.mac?, endpoint.ipv4?.addr())));
     netns::within(netns, || {
-        for (endpoint, address) in addressed {
-            send(&endpoint.ifname, &frame(endpoint.mac, address))
+        for (endpoint, mac, address) in addressed {
+            send(&endpoint.ifname, &frame(mac, address))
                 .with_context(|| format!("announce {address} on {}", endpoint.ifname))?;
         }
         Ok(())

@@ -4,14 +4,16 @@
 //! address, the MAC and the interface that will carry them. An endpoint is made when the lease is
 //! claimed, kept with the container, and everything that is done in the kernel follows from it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use super::network::MacvlanMode;
+use super::kind::{Ipv6Policy, Kind};
+use super::network::{Parent, Route};
 
 /// One container's place in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,32 +24,64 @@ pub struct Endpoint {
     pub network_id: String,
     /// This endpoint's own id, 64 hexadecimal digits.
     pub endpoint_id: String,
-    /// The host's link that the macvlan sits on.
-    pub parent: String,
-    /// Who may speak to whom on that parent.
-    pub mode: MacvlanMode,
+    /// What the link is.
+    pub kind: Kind,
+    /// The host's link that it sits on.
+    pub parent: Parent,
     /// Largest packet in bytes; `None` takes the parent's.
     pub mtu: Option<u32>,
     /// The interface's name inside the container, `eth0` for the first network.
     pub ifname: String,
-    /// The interface's hardware address.
-    pub mac: Mac,
+    /// The interface's hardware address; an ipvlan has its parent's, and a macvlan without an
+    /// address one of the kernel's choice.
+    pub mac: Option<Mac>,
     /// The address with the prefix length of its subnet.
     pub ipv4: Option<Ipv4Net>,
-    /// Where the default route leads; `None` in an internal network.
+    /// Where the default route may lead; `None` without `--gateway` and in an internal network.
     pub gateway: Option<Ipv4Addr>,
-    /// The IPv6 address, none as yet.
+    /// The IPv6 address with the prefix length of its subnet.
     pub ipv6: Option<Ipv6Net>,
-    /// Where the IPv6 default route leads, nowhere as yet.
+    /// Where the IPv6 default route may lead.
     pub ipv6_gateway: Option<Ipv6Addr>,
+    /// Whether there is IPv6 on the link, and who gives out the addresses.
+    pub ipv6_policy: Ipv6Policy,
+    /// Whether the addresses are looked for on the LAN before they are used.
+    pub probe: Probe,
+    /// The highest among the container's endpoints has the default route; ties by network name.
+    pub gw_priority: i32,
+    /// Further routes.
+    pub routes: Vec<Route>,
+    /// `--network name=N,driver-opt=KEY=VALUE`.
+    pub driver_opts: BTreeMap<String, String>,
     /// What `--ip` asked for.
     pub requested_ipv4: Option<Ipv4Addr>,
+    /// What `--ip6` asked for.
+    pub requested_ipv6: Option<Ipv6Addr>,
     /// What `--mac-address` asked for.
     pub requested_mac: Option<Mac>,
     /// Further names of the container in this network.
     pub aliases: Vec<String>,
     /// The network is internal: no default route.
     pub internal: bool,
+}
+
+/// Whether addresses are looked for on the LAN before they are used: RFC 5227, RFC 4862 section 5.4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Probe {
+    /// They are used at once.
+    #[default]
+    Off,
+    /// They are used only if nobody answers for them.
+    On,
+}
+
+impl Endpoint {
+    /// The addresses, with the prefix lengths of their subnets.
+    pub fn addresses(&self) -> impl Iterator<Item = IpNet> {
+        let ipv4 = self.ipv4.map(IpNet::V4);
+        ipv4.into_iter().chain(self.ipv6.map(IpNet::V6))
+    }
 }
 
 /// A hardware (MAC) address.
@@ -61,6 +95,14 @@ impl Mac {
     pub fn of(address: Ipv4Addr) -> Mac {
         let [a, b, c, d] = address.octets();
         Mac([0x02, 0x42, a, b, c, d])
+    }
+
+    /// The address that belongs to an IPv6 address, for a container that has no other: `02:46` and a
+    /// digest (FNV-1a, 32 bits) of the sixteen bytes.
+    pub fn of_ipv6(address: Ipv6Addr) -> Mac {
+        let digest = super::host::fnv(&address.octets());
+        let [a, b, c, d] = digest.to_be_bytes();
+        Mac([0x02, 0x46, a, b, c, d])
     }
 
     /// Whether a single station can have this address: the group bit is clear and it is not zero.

@@ -1,38 +1,41 @@
 //! IP address management: which address comes next.
 //!
 //! The lowest free address first, as Docker does on a single host. Never given out are the network's
-//! own address and its broadcast address (RFC 919; a /31 has neither, RFC 3021), the gateway, and what
-//! `--aux-address` names. The way out of a pool is by being asked for: `--ip` may lie outside
-//! `--ip-range`, but not outside the subnet.
+//! own address (in IPv6 that is the anycast address of all its routers, RFC 4291 section 2.6.1) and
+//! its broadcast address (RFC 919); a /31 or /127 has neither (RFC 3021, RFC 6164). Nor are the
+//! gateway, and what `--aux-address` names. The way out of a pool is by being asked for: `--ip` may
+//! lie outside `--ip-range`, but not outside the subnet.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
-use super::network::{Network, Pool};
+use super::network::{IpRange, Network, Pool};
 
 /// Why an address is not given out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// `--ip` asks for an address that no subnet has.
     #[error("invalid endpoint settings:\nno configured subnet contains IP address {0}")]
-    Outside(Ipv4Addr),
+    Outside(IpAddr),
     /// `--ip` asks for what another container has.
     #[error("Address already in use")]
-    Taken(Ipv4Addr),
+    Taken(IpAddr),
     /// `--ip` asks for an address that is nobody's to have.
     #[error("Address already in use: {address} is {what} of the network {network}")]
     Reserved {
         /// The address asked for.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// What it is: `the gateway`, ...
         what: String,
         /// The network's name.
         network: String,
     },
     /// Nothing is left.
-    #[error("no available IPv4 addresses on this network's address pools: {name} ({id})")]
+    #[error("no available {family} addresses on this network's address pools: {name} ({id})")]
     Full {
+        /// Which addresses.
+        family: Family,
         /// The network's name.
         name: String,
         /// The network's id.
@@ -40,28 +43,54 @@ pub enum Refusal {
     },
 }
 
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// 32 bits.
+    V4,
+    /// 128 bits.
+    V6,
+}
+
+impl Family {
+    /// That of an address.
+    pub fn of(address: IpAddr) -> Family {
+        match address {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
+    }
+}
+
 /// The lowest address of `network` that is neither reserved nor in `taken`, which is sorted.
-pub fn next(network: &Network, taken: &[Ipv4Addr]) -> Result<Ipv4Net, Refusal> {
+pub fn next(network: &Network, family: Family, taken: &[IpAddr]) -> Result<IpNet, Refusal> {
     debug_assert!(taken.is_sorted());
     network
         .subnets
         .iter()
+        .filter(|pool| Family::of(pool.subnet.addr()) == family)
         .find_map(|pool| lowest_free(pool, taken))
         .ok_or_else(|| Refusal::Full {
+            family,
             name: network.name.clone(),
             id: network.id.clone(),
         })
 }
 
-/// Checks the address that `--ip` asks for; `taken` is sorted.
-pub fn requested(
-    network: &Network,
-    address: Ipv4Addr,
-    taken: &[Ipv4Addr],
-) -> Result<Ipv4Net, Refusal> {
+/// Checks the address that `--ip` or `--ip6` asks for; `taken` is sorted.
+pub fn requested(network: &Network, address: IpAddr, taken: &[IpAddr]) -> Result<IpNet, Refusal> {
     debug_assert!(taken.is_sorted());
-    let (pool, subnet) = pool_of(network, address).ok_or(Refusal::Outside(address))?;
-    if let Some(what) = reserved(pool, subnet, address) {
+    let pool = pool_of(network, address).ok_or(Refusal::Outside(address))?;
+    if let Some(what) = reserved(pool, address) {
         return Err(Refusal::Reserved {
             address,
             what,
@@ -71,46 +100,53 @@ pub fn requested(
     if taken.binary_search(&address).is_ok() {
         return Err(Refusal::Taken(address));
     }
-    Ok(with_prefix(subnet, address))
+    Ok(with_prefix(pool, address))
+}
+
+/// The pool that `address` is from.
+pub fn pool_of(network: &Network, address: IpAddr) -> Option<&Pool> {
+    let mut pools = network.subnets.iter();
+    pools.find(|pool| pool.subnet.contains(&address))
 }
 
 /// The gateway for a container that has `address`: that of the pool which the address is from.
-pub fn gateway(network: &Network, address: Ipv4Addr) -> Option<Ipv4Addr> {
-    match pool_of(network, address)?.0.gateway? {
-        IpAddr::V4(gateway) if !network.internal => Some(gateway),
+pub fn gateway(network: &Network, address: IpAddr) -> Option<IpAddr> {
+    let layer_3 = matches!(network.driver, super::network::Driver::Lan(kind) if kind.is_layer_3());
+    match pool_of(network, address)?.gateway {
+        gateway if !network.internal && !layer_3 => gateway,
         _ => None,
     }
 }
 
 /// How many addresses of `pool` are in use (the reserved ones included), and how many can still be
-/// given out without being asked for by name.
-pub fn count(pool: &Pool, taken: &[Ipv4Addr]) -> (u64, u64) {
-    let IpNet::V4(subnet) = pool.subnet else {
-        return (0, 0);
-    };
-    let mut used = fixed(pool, subnet);
-    used.extend(taken.iter().filter(|address| subnet.contains(*address)));
+/// given out without being asked for by name; at the most 2^64 - 1.
+pub fn count(pool: &Pool, taken: &[IpAddr]) -> (u64, u64) {
+    let mut used = fixed(pool);
+    used.extend(
+        taken
+            .iter()
+            .filter(|address| pool.subnet.contains(*address)),
+    );
     used.sort_unstable();
     used.dedup();
-    let range = range(pool, subnet);
+    let range = range(pool);
     let within = used
         .iter()
-        .filter(|address| range.contains(*address))
-        .count() as u64;
-    (used.len() as u64, size(range) - within)
+        .filter(|address| range.contains(**address))
+        .count();
+    let size = (number(range.last) - number(range.first)).saturating_add(1);
+    let saturate = |count: u128| u64::try_from(count).unwrap_or(u64::MAX);
+    (used.len() as u64, saturate(size - within as u128))
 }
 
-fn lowest_free(pool: &Pool, taken: &[Ipv4Addr]) -> Option<Ipv4Net> {
-    let IpNet::V4(subnet) = pool.subnet else {
-        return None;
-    };
-    let fixed = fixed(pool, subnet);
-    let range = range(pool, subnet);
-    let (first, last) = (u32::from(range.network()), u32::from(range.broadcast()));
-    let mut rest = taken[taken.partition_point(|a| u32::from(*a) < first)..].iter();
+fn lowest_free(pool: &Pool, taken: &[IpAddr]) -> Option<IpNet> {
+    let fixed = fixed(pool);
+    let range = range(pool);
+    let (first, last) = (number(range.first), number(range.last));
+    let mut rest = taken[taken.partition_point(|address| *address < range.first)..].iter();
     let mut ahead = rest.next();
     (first..=last)
-        .map(Ipv4Addr::from)
+        .map(|candidate| address(range.first, candidate))
         .find(|candidate| {
             let mut free = !fixed.contains(candidate);
             while ahead == Some(candidate) {
@@ -119,32 +155,38 @@ fn lowest_free(pool: &Pool, taken: &[Ipv4Addr]) -> Option<Ipv4Net> {
             }
             free
         })
-        .map(|address| with_prefix(subnet, address))
+        .map(|address| with_prefix(pool, address))
 }
 
 /// The addresses that are never given out.
-fn fixed(pool: &Pool, subnet: Ipv4Net) -> Vec<Ipv4Addr> {
-    let mut fixed = Vec::new();
-    if subnet.prefix_len() < 31 {
-        fixed.extend([subnet.network(), subnet.broadcast()]);
+fn fixed(pool: &Pool) -> Vec<IpAddr> {
+    let own = own(pool).into_iter().map(|(address, _)| address);
+    own.chain(pool.gateway)
+        .chain(pool.aux.values().copied())
+        .collect()
+}
+
+/// What the subnet has for itself, and how it is called.
+fn own(pool: &Pool) -> Vec<(IpAddr, &'static str)> {
+    let subnet = pool.subnet;
+    if subnet.max_prefix_len() - subnet.prefix_len() < 2 {
+        return Vec::new();
     }
-    let named = pool.gateway.iter().chain(pool.aux.values());
-    fixed.extend(named.filter_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    }));
-    fixed
+    match subnet {
+        IpNet::V4(_) => vec![
+            (subnet.network(), "the network's own address"),
+            (subnet.broadcast(), "the broadcast address"),
+        ],
+        IpNet::V6(_) => vec![(subnet.network(), "the anycast address of all routers")],
+    }
 }
 
 /// What `address` is reserved for, if it is.
-fn reserved(pool: &Pool, subnet: Ipv4Net, address: Ipv4Addr) -> Option<String> {
-    if subnet.prefix_len() < 31 && address == subnet.network() {
-        return Some("the network's own address".to_owned());
+fn reserved(pool: &Pool, address: IpAddr) -> Option<String> {
+    if let Some((_, what)) = own(pool).into_iter().find(|(own, _)| *own == address) {
+        return Some(what.to_owned());
     }
-    if subnet.prefix_len() < 31 && address == subnet.broadcast() {
-        return Some("the broadcast address".to_owned());
-    }
-    if pool.gateway == Some(address.into()) {
+    if pool.gateway == Some(address) {
         return Some("the gateway".to_owned());
     }
     let mut aux = pool.aux.iter();
@@ -152,34 +194,35 @@ fn reserved(pool: &Pool, subnet: Ipv4Net, address: Ipv4Addr) -> Option<String> {
         .map(|(name, _)| format!("the auxiliary address {name:?}"))
 }
 
-fn pool_of(network: &Network, address: Ipv4Addr) -> Option<(&Pool, Ipv4Net)> {
-    network.subnets.iter().find_map(|pool| match pool.subnet {
-        IpNet::V4(subnet) if subnet.contains(&address) => Some((pool, subnet)),
-        _ => None,
-    })
+fn range(pool: &Pool) -> IpRange {
+    pool.ip_range.unwrap_or_else(|| pool.subnet.into())
 }
 
-fn range(pool: &Pool, subnet: Ipv4Net) -> Ipv4Net {
-    match pool.ip_range {
-        Some(IpNet::V4(range)) => range,
-        _ => subnet,
+fn with_prefix(pool: &Pool, address: IpAddr) -> IpNet {
+    // The prefix length comes from a subnet of the same family, so it is one that there is.
+    IpNet::new_assert(address, pool.subnet.prefix_len())
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => address.into(),
     }
 }
 
-fn with_prefix(subnet: Ipv4Net, address: Ipv4Addr) -> Ipv4Net {
-    // The prefix length comes from a subnet, so it is one that there is.
-    Ipv4Net::new_assert(address, subnet.prefix_len())
-}
-
-fn size(range: Ipv4Net) -> u64 {
-    1 << (32 - range.prefix_len())
+/// The address with this number, of the family of `like`.
+fn address(like: IpAddr, number: u128) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => IpAddr::V4((number as u32).into()),
+        IpAddr::V6(_) => IpAddr::V6(number.into()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use std::collections::BTreeMap;
+    use std::net::Ipv4Addr;
 
     fn network(subnet: &str, range: Option<&str>, gateway: Option<&str>) -> Network {
         Network {
@@ -197,13 +240,13 @@ mod tests {
 
     fn addresses(network: &Network, count: usize) -> Vec<String> {
         let mut taken = Vec::new();
-        while let Ok(next) = next(network, &taken) {
+        while let Ok(next) = next(network, Family::V4, &taken) {
             if taken.len() == count {
                 break;
             }
             taken.push(next.addr());
         }
-        taken.iter().map(Ipv4Addr::to_string).collect()
+        taken.iter().map(IpAddr::to_string).collect()
     }
 
     #[test]
@@ -211,7 +254,7 @@ mod tests {
         let network = network("172.16.86.0/24", None, Some("172.16.86.1"));
         assert_eq!(addresses(&network, 2), ["172.16.86.2", "172.16.86.3"]);
         let taken = ["172.16.86.2", "172.16.86.4"].map(|a| a.parse().unwrap());
-        let address = next(&network, &taken).unwrap();
+        let address = next(&network, Family::V4, &taken).unwrap();
         assert_eq!(address.to_string(), "172.16.86.3/24");
     }
 
@@ -265,7 +308,7 @@ mod tests {
     #[test]
     fn a_full_pool_is_told_in_docker_s_words() {
         let network = network("10.0.0.0/30", None, Some("10.0.0.1"));
-        let refusal = next(&network, &["10.0.0.2".parse().unwrap()]).unwrap_err();
+        let refusal = next(&network, Family::V4, &["10.0.0.2".parse().unwrap()]).unwrap_err();
         assert_eq!(
             refusal.to_string(),
             "no available IPv4 addresses on this network's address pools: n (5e)"
@@ -275,12 +318,12 @@ mod tests {
     #[test]
     fn a_huge_pool_is_no_burden() {
         let network = network("10.0.0.0/8", None, Some("10.0.0.1"));
-        let taken: Vec<Ipv4Addr> = (2..10_002)
-            .map(|n| Ipv4Addr::from(0x0a00_0000 + n))
+        let taken: Vec<IpAddr> = (2..10_002)
+            .map(|n| Ipv4Addr::from(0x0a00_0000 + n).into())
             .collect();
         assert_eq!(
-            next(&network, &taken).unwrap().addr(),
-            Ipv4Addr::new(10, 0, 39, 18)
+            next(&network, Family::V4, &taken).unwrap().addr(),
+            IpAddr::from([10, 0, 39, 18])
         );
         assert_eq!(
             count(&network.subnets[0], &taken),
@@ -288,41 +331,21 @@ mod tests {
         );
     }
 
-    proptest! {
-        #[test]
-        fn next_is_the_lowest_that_may_be_given(
-            base: u32,
-            prefix in 22u8..=32,
-            gateway_at in proptest::option::of(0u32..1024),
-            aux_at in proptest::option::of(0u32..1024),
-            range in proptest::option::of((22u8..=32, 0u32..1024)),
-            taken_at in proptest::collection::vec(0u32..1024, 0..600),
-        ) {
-            let subnet = Ipv4Net::new(base.into(), prefix).unwrap().trunc();
-            let at = |offset: u32| {
-                let size = size(subnet) as u32;
-                Ipv4Addr::from(u32::from(subnet.network()) + offset % size)
-            };
-            let range = range.map(|(longer, offset)| {
-                Ipv4Net::new(at(offset), longer.max(prefix)).unwrap().trunc()
-            });
-            let mut network = network("0.0.0.0/0", None, None);
-            network.subnets[0] = Pool {
-                subnet: subnet.into(),
-                ip_range: range.map(IpNet::from),
-                gateway: gateway_at.map(|offset| at(offset).into()),
-                aux: aux_at.map(|offset| ("a".to_owned(), at(offset).into())).into_iter().collect(),
-            };
-            let mut taken: Vec<Ipv4Addr> = taken_at.into_iter().map(at).collect();
-            taken.sort_unstable();
-            // Whatever can be asked for by name, inside the range, is what can be given.
-            let lowest = range.unwrap_or(subnet);
-            let lowest = (u32::from(lowest.network())..=u32::from(lowest.broadcast()))
-                .map(Ipv4Addr::from)
-                .find(|address| requested(&network, *address, &taken).is_ok());
-            prop_assert_eq!(next(&network, &taken).ok().map(|net| net.addr()), lowest);
-            let (_, available) = count(&network.subnets[0], &taken);
-            prop_assert_eq!(available == 0, lowest.is_none());
+    #[test]
+    fn ipv6_has_no_broadcast_and_an_anycast_address() {
+        let network = network("fd00::/126", None, Some("fd00::1"));
+        let mut taken = Vec::new();
+        while let Ok(address) = next(&network, Family::V6, &taken) {
+            taken.push(address.addr());
         }
+        let texts: Vec<String> = taken.iter().map(IpAddr::to_string).collect();
+        assert_eq!(texts, ["fd00::2", "fd00::3"]);
+        assert_eq!(count(&network.subnets[0], &taken), (4, 0));
+        assert_eq!(
+            next(&network, Family::V6, &taken).unwrap_err().to_string(),
+            "no available IPv6 addresses on this network's address pools: n (5e)"
+        );
+        let whole = super::tests::network("fd00::/64", None, None);
+        assert_eq!(count(&whole.subnets[0], &[]), (1, u64::MAX));
     }
 }

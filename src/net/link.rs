@@ -8,206 +8,256 @@
 //!
 //! The kernel is told by messages, rtnetlink(7); [`super::netlink`] writes them.
 
-use std::fmt;
-use std::net::Ipv4Addr;
+mod refusal;
+mod why;
+mod words;
 
-use anyhow::{Result, anyhow};
-use ipnet::Ipv4Net;
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::Result;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
 
-use super::endpoint::{Endpoint, Mac};
-use super::netlink::{Refused, Wires};
-use super::network::MacvlanMode;
-use crate::lesson::{Lesson, Shell};
+use super::endpoint::{Endpoint, Mac, Probe};
+use super::lower;
+use super::netlink::Wires;
+use super::network::{Ipv6Policy, Kind, Lower};
 
 /// One thing to do for the network of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// Makes sure that a link of the host's that rmac makes is there: see [`lower`].
+    Lower(Lower),
     /// Switches the loopback on.
     LoopbackUp,
-    /// Makes a macvlan, straight into the container's network namespace.
-    MakeMacvlan(Macvlan),
+    /// Makes a macvlan or ipvlan, straight into the container's network namespace.
+    Make(NewLink),
     /// Keeps IPv6 off the link.
     DisableIpv6 {
         /// The link, as the container names it.
         dev: String,
+    },
+    /// Whether the link takes addresses and routes from what routers advertise.
+    Advertisements {
+        /// The link, as the container names it.
+        dev: String,
+        /// Which policy the network has.
+        policy: Ipv6Policy,
     },
     /// Has the kernel tell the LAN about the address as soon as the link is up.
     Announce {
         /// The link, as the container names it.
         dev: String,
     },
-    /// Gives the link its address.
+    /// The same for IPv6 addresses.
+    AnnounceIpv6 {
+        /// The link, as the container names it.
+        dev: String,
+    },
+    /// Gives the link an address.
     AddAddress {
         /// The link, as the container names it.
         dev: String,
         /// The address with the prefix length of its subnet.
-        address: Ipv4Net,
+        address: IpNet,
+        /// Whether the kernel looks for another owner of an IPv6 address first.
+        probe: Probe,
     },
     /// Switches the link on.
     Up {
         /// The link, as the container names it.
         dev: String,
     },
-    /// Says where everything goes that is not on the LAN itself.
-    DefaultRoute {
-        /// The LAN's router.
-        via: Ipv4Addr,
-        /// The link, as the container names it.
-        dev: String,
+    /// Says where packets go that are not for the LAN itself.
+    Route(NewRoute),
+    /// Writes a setting of the link's own, `driver-opt=com.docker.network.endpoint.sysctls`.
+    Setting {
+        /// The file below /proc/sys.
+        path: String,
+        /// What it becomes.
+        value: String,
     },
 }
 
-/// A macvlan that is to be made.
+/// A link that is to be made for a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Macvlan {
+pub struct NewLink {
     /// The name it gets in the container.
     pub name: String,
     /// The host's link below it.
     pub parent: String,
-    /// Who may speak to whom on that parent.
-    pub mode: MacvlanMode,
-    /// Its hardware address.
-    pub mac: Mac,
+    /// What it is.
+    pub kind: Kind,
+    /// Its hardware address; `None` leaves it to the kernel.
+    pub mac: Option<Mac>,
     /// Largest packet in bytes; `None` takes the parent's.
     pub mtu: Option<u32>,
 }
 
+/// A route that is to be added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRoute {
+    /// Where to; a prefix of length zero is the default route.
+    pub dst: IpNet,
+    /// Through which router; `None`: whoever is meant is on the link itself.
+    pub via: Option<IpAddr>,
+    /// The link, as the container names it.
+    pub dev: String,
+    /// The lower, the better; `None` is the kernel's default.
+    pub metric: Option<u32>,
+}
+
+/// Everywhere, in IPv4.
+const ANYWHERE: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0));
+/// Everywhere, in IPv6.
+const ANYWHERE_IPV6: IpNet = IpNet::V6(Ipv6Net::new_assert(std::net::Ipv6Addr::UNSPECIFIED, 0));
+
 /// The steps for a container with these `endpoints`; without any, it has a loopback and nothing else.
 pub fn plan(endpoints: &[Endpoint]) -> Vec<Step> {
     let mut steps = vec![Step::LoopbackUp];
-    for endpoint in endpoints {
-        let dev = || endpoint.ifname.clone();
-        steps.push(Step::MakeMacvlan(Macvlan {
-            name: dev(),
-            parent: endpoint.parent.clone(),
-            mode: endpoint.mode,
-            mac: endpoint.mac,
-            mtu: endpoint.mtu,
-        }));
-        if endpoint.ipv6.is_none() {
-            steps.push(Step::DisableIpv6 { dev: dev() });
-        }
-        // Before the link is up, since the kernel announces what is there at that moment.
-        steps.push(Step::Announce { dev: dev() });
-        if let Some(address) = endpoint.ipv4 {
-            steps.push(Step::AddAddress {
-                dev: dev(),
-                address,
-            });
-        }
-        steps.push(Step::Up { dev: dev() });
-    }
-    // One default route: through the first network that has a gateway.
-    let way_out = |endpoint: &Endpoint| Some((endpoint.gateway?, endpoint.ifname.clone()));
-    if let Some((via, dev)) = endpoints.iter().find_map(way_out) {
-        steps.push(Step::DefaultRoute { via, dev });
-    }
+    steps.extend(endpoints.iter().flat_map(plan_link));
+    steps.extend(plan_default_routes(endpoints));
     steps
 }
 
-impl Step {
-    /// The reason for the step.
-    pub fn why(&self) -> Lesson {
-        match self {
-            Step::LoopbackUp => Lesson {
-                why: "a new network namespace has a loopback that is down",
-                without: "127.0.0.1 cannot be reached: programs of one container could not speak to each other by it",
-                man: "network_namespaces(7)",
-            },
-            Step::MakeMacvlan(_) => Lesson {
-                why: "a link with a hardware address of its own on top of the host's link makes the container a station on the LAN",
-                without: "the container has a loopback only",
-                man: "ip-link(8)",
-            },
-            Step::DisableIpv6 { .. } => Lesson {
-                why: "the network gives out no IPv6 addresses, so none may come by router advertisement either",
-                without: "any station of the LAN could give the container an IPv6 address and a route (CVE-2020-13401)",
-                man: "sysctl net.ipv6.conf.*.disable_ipv6",
-            },
-            Step::Announce { .. } => Lesson {
-                why: "a gratuitous ARP, broadcast when the link comes up, tells the LAN which hardware address has the IP address now",
-                without: "a neighbour that remembers an older owner of the address goes on sending there until its cache expires",
-                man: "RFC 5227 section 3",
-            },
-            Step::AddAddress { .. } => Lesson {
-                why: "the address with its prefix length says who is on the same LAN; the kernel does not add the broadcast address by itself",
-                without: "the link is up but has no IPv4",
-                man: "rtnetlink(7)",
-            },
-            Step::Up { .. } => Lesson {
-                why: "a link is made down, so that it can be set up before the first frame passes",
-                without: "no frame gets in or out, and the kernel accepts no route through it",
-                man: "netdevice(7)",
-            },
-            Step::DefaultRoute { .. } => Lesson {
-                why: "what is not on the LAN goes to the router",
-                without: "only the LAN itself can be reached: \"Network is unreachable\"",
-                man: "ip-route(8)",
-            },
+/// The steps for one endpoint, but for the default route, which depends on the others.
+pub fn plan_link(endpoint: &Endpoint) -> Vec<Step> {
+    let dev = || endpoint.ifname.clone();
+    let mut steps: Vec<Step> = lower::plan(&endpoint.parent)
+        .into_iter()
+        .map(Step::Lower)
+        .collect();
+    steps.push(Step::Make(NewLink {
+        name: dev(),
+        parent: endpoint.parent.link.clone(),
+        kind: endpoint.kind,
+        mac: endpoint.mac,
+        mtu: endpoint.mtu,
+    }));
+    steps.push(match endpoint.ipv6_policy {
+        Ipv6Policy::Off => Step::DisableIpv6 { dev: dev() },
+        policy => Step::Advertisements { dev: dev(), policy },
+    });
+    // Before the link is up, since the kernel announces what is there at that moment.
+    if !endpoint.kind.is_layer_3() {
+        steps.push(Step::Announce { dev: dev() });
+        if endpoint.ipv6_policy != Ipv6Policy::Off {
+            steps.push(Step::AnnounceIpv6 { dev: dev() });
         }
     }
-
-    /// The same thing as a command for the host's part of the script.
-    pub fn shell(&self) -> Shell {
-        let inside = |command: String| format!("nsenter -t \"$pid\" -n {command}");
-        let sysctl = |path: String| inside(format!("sh -c 'echo 1 > {path}'"));
-        Shell::Bash(match self {
-            Step::LoopbackUp => inside("ip link set lo up".to_owned()),
-            Step::MakeMacvlan(macvlan) => format!(
-                "ip link add link {} name {} address {}{} netns \"$pid\" type macvlan mode {}",
-                Shell::quote(&macvlan.parent),
-                Shell::quote(&macvlan.name),
-                macvlan.mac,
-                macvlan
-                    .mtu
-                    .map_or(String::new(), |mtu| format!(" mtu {mtu}")),
-                macvlan.mode,
-            ),
-            Step::DisableIpv6 { dev } => sysctl(disable_ipv6(dev)),
-            Step::Announce { dev } => sysctl(arp_notify(dev)),
-            Step::AddAddress { dev, address } => inside(format!(
-                "ip addr add {address}{} dev {}",
-                broadcast(*address).map_or(String::new(), |brd| format!(" brd {brd}")),
-                Shell::quote(dev)
-            )),
-            Step::Up { dev } => inside(format!("ip link set {} up", Shell::quote(dev))),
-            Step::DefaultRoute { via, dev } => inside(format!(
-                "ip route add default via {via} dev {}",
-                Shell::quote(dev)
-            )),
+    steps.extend(endpoint.addresses().map(|address| Step::AddAddress {
+        dev: dev(),
+        address,
+        probe: endpoint.probe,
+    }));
+    steps.extend(settings(endpoint));
+    steps.push(Step::Up { dev: dev() });
+    steps.extend(endpoint.routes.iter().map(|route| {
+        Step::Route(NewRoute {
+            dst: route.dst,
+            via: Some(route.via),
+            dev: dev(),
+            metric: route.metric,
         })
-    }
+    }));
+    steps
+}
 
+/// The default routes, one a family: that of the endpoint with the highest priority among those that
+/// have a router, by the network's name among equals.
+pub fn plan_default_routes(endpoints: &[Endpoint]) -> Vec<Step> {
+    let mut ranked: Vec<&Endpoint> = endpoints.iter().collect();
+    ranked.sort_by_key(|endpoint| (-i64::from(endpoint.gw_priority), endpoint.network.clone()));
+    let route = |dst, via: Option<IpAddr>, endpoint: &Endpoint| {
+        Step::Route(NewRoute {
+            dst,
+            via,
+            dev: endpoint.ifname.clone(),
+            metric: None,
+        })
+    };
+    let ipv4 = ranked.iter().find_map(|endpoint| match endpoint.gateway {
+        Some(via) => Some(route(ANYWHERE, Some(via.into()), endpoint)),
+        None if endpoint.kind.is_layer_3() && endpoint.ipv4.is_some() => {
+            Some(route(ANYWHERE, None, endpoint))
+        }
+        None => None,
+    });
+    let ipv6 = ranked
+        .iter()
+        .find_map(|endpoint| match endpoint.ipv6_gateway {
+            Some(via) => Some(route(ANYWHERE_IPV6, Some(via.into()), endpoint)),
+            None if endpoint.kind.is_layer_3() && endpoint.ipv6.is_some() => {
+                Some(route(ANYWHERE_IPV6, None, endpoint))
+            }
+            None => None,
+        });
+    ipv4.into_iter().chain(ipv6).collect()
+}
+
+/// The settings that `driver-opt` asks for; IFNAME stands for the link's name, as in Docker.
+fn settings(endpoint: &Endpoint) -> Vec<Step> {
+    let asked = endpoint
+        .driver_opts
+        .get("com.docker.network.endpoint.sysctls");
+    let pairs = asked.iter().flat_map(|text| text.split(','));
+    pairs
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| Step::Setting {
+            path: format!(
+                "/proc/sys/{}",
+                name.replace('.', "/").replace("IFNAME", &endpoint.ifname)
+            ),
+            value: value.to_owned(),
+        })
+        .collect()
+}
+
+impl Step {
     /// Has the kernel do it.
     pub fn take(&self, wires: &mut Wires) -> Result<()> {
         match self {
+            Step::Lower(lower) => lower.take(wires),
             Step::LoopbackUp => wires.set_up("lo").map_err(Into::into),
-            Step::MakeMacvlan(macvlan) => {
-                let made = wires.make_macvlan(macvlan);
-                made.map_err(|refused| explain_make(macvlan, refused, wires))
+            Step::Make(link) => {
+                let made = wires.make_link(link);
+                made.map_err(|refused| refusal::of_making(link, refused, wires))
             }
+            // A kernel without IPv6 has nothing to switch off.
             Step::DisableIpv6 { dev } => {
-                // A kernel without IPv6 has nothing to switch off.
-                wires.write_setting_if_there(&disable_ipv6(dev), "1")
+                wires.write_setting_if_there(&words::disable_ipv6(dev), "1")
             }
-            Step::Announce { dev } => wires.write_setting_if_there(&arp_notify(dev), "1"),
-            Step::AddAddress { dev, address } => {
-                wires.add_address(dev, *address).map_err(Into::into)
+            Step::Advertisements { dev, policy } => words::advertisements(dev, *policy)
+                .iter()
+                .try_for_each(|(path, value)| wires.write_setting_if_there(path, value)),
+            Step::Announce { dev } => wires.write_setting_if_there(&words::arp_notify(dev), "1"),
+            Step::AnnounceIpv6 { dev } => {
+                wires.write_setting_if_there(&words::ndisc_notify(dev), "1")
             }
-            Step::Up { dev } => up(wires, dev),
-            Step::DefaultRoute { via, dev } => {
-                wires.add_default_route(*via, dev).map_err(Into::into)
+            Step::AddAddress {
+                dev,
+                address,
+                probe,
+            } => {
+                let added = wires.add_address(dev, *address, *probe);
+                added.map_err(|refused| refusal::of_address(dev, *address, refused))
             }
+            Step::Up { dev } => refusal::up(wires, dev),
+            Step::Route(route) => {
+                let added = wires.add_route(route);
+                added.map_err(|refused| refusal::of_route(route, refused))
+            }
+            Step::Setting { path, value } => wires.write_setting_if_there(path, value),
         }
     }
 
     /// Takes it back. Only the link itself needs it, the rest goes with it. It is deleted explicitly,
     /// since a network namespace that dies takes its links down some time later, and until then the
     /// hardware address (which follows from the IP address) is in use: EADDRINUSE for the next one.
+    /// The links below stay: they belong to the network.
     pub fn undo(&self, wires: &mut Wires) -> Result<()> {
         match self {
-            Step::MakeMacvlan(macvlan) => match wires.delete_link(&macvlan.name) {
+            Step::Make(link) => match wires.delete_link(&link.name) {
                 Err(refused) if refused.errno == Errno::ENODEV => Ok(()),
                 result => result.map_err(Into::into),
             },
@@ -216,133 +266,22 @@ impl Step {
     }
 }
 
-impl fmt::Display for Step {
-    /// The message to the kernel, in the manner of strace.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::LoopbackUp => up_message(f, "lo"),
-            Step::MakeMacvlan(macvlan) => {
-                write!(
-                    f,
-                    "sendto(netlink, RTM_NEWLINK {{IFLA_IFNAME={:?}, IFLA_LINK=if_nametoindex({:?}), IFLA_ADDRESS={}, ",
-                    macvlan.name, macvlan.parent, macvlan.mac
-                )?;
-                if let Some(mtu) = macvlan.mtu {
-                    write!(f, "IFLA_MTU={mtu}, ")?;
-                }
-                write!(
-                    f,
-                    "IFLA_NET_NS_FD=container, IFLA_LINKINFO={{\"macvlan\", IFLA_MACVLAN_MODE={}}}}}, NLM_F_CREATE|NLM_F_EXCL)",
-                    macvlan.mode
-                )
-            }
-            Step::DisableIpv6 { dev } => write!(f, "write({:?}, \"1\")", disable_ipv6(dev)),
-            Step::Announce { dev } => write!(f, "write({:?}, \"1\")", arp_notify(dev)),
-            Step::AddAddress { dev, address } => {
-                write!(
-                    f,
-                    "sendto(netlink, RTM_NEWADDR {{ifa_index=if_nametoindex({dev:?}), ifa_prefixlen={}, IFA_LOCAL={}",
-                    address.prefix_len(),
-                    address.addr()
-                )?;
-                if let Some(brd) = broadcast(*address) {
-                    write!(f, ", IFA_BROADCAST={brd}")?;
-                }
-                write!(f, "}}, NLM_F_CREATE|NLM_F_EXCL)")
-            }
-            Step::Up { dev } => up_message(f, dev),
-            Step::DefaultRoute { via, dev } => write!(
-                f,
-                "sendto(netlink, RTM_NEWROUTE {{rtm_dst_len=0, RTA_GATEWAY={via}, RTA_OIF=if_nametoindex({dev:?})}}, NLM_F_CREATE|NLM_F_EXCL)"
-            ),
-        }
-    }
-}
-
-/// The broadcast address that goes with `address`; a /31 or /32 has none (RFC 3021).
-pub fn broadcast(address: Ipv4Net) -> Option<Ipv4Addr> {
-    (address.prefix_len() < 31).then(|| address.broadcast())
-}
-
-fn up_message(f: &mut fmt::Formatter<'_>, dev: &str) -> fmt::Result {
-    write!(
-        f,
-        "sendto(netlink, RTM_NEWLINK {{IFLA_IFNAME={dev:?}, ifi_flags=IFF_UP, ifi_change=IFF_UP}})"
-    )
-}
-
-fn disable_ipv6(dev: &str) -> String {
-    format!("/proc/sys/net/ipv6/conf/{dev}/disable_ipv6")
-}
-
-fn arp_notify(dev: &str) -> String {
-    format!("/proc/sys/net/ipv4/conf/{dev}/arp_notify")
-}
-
-/// How long the last owner of a hardware address may take to die, in tries of 5 ms: 18 ms was the
-/// median of 60 and 58 the most.
-const TRIES: usize = 200;
-
-/// Switches `dev` on. Its hardware address may still belong to a link that is just being torn down;
-/// the kernel looks for that only now.
-fn up(wires: &mut Wires, dev: &str) -> Result<()> {
-    let mut result = wires.set_up(dev);
-    for _ in 1..TRIES {
-        match &result {
-            Err(refused) if refused.errno == Errno::EADDRINUSE => {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-                result = wires.set_up(dev);
-            }
-            _ => break,
-        }
-    }
-    result.map_err(|refused| match refused.errno {
-        Errno::EADDRINUSE => anyhow!(refused).context(format!(
-            "the hardware address of {dev} is in use by another macvlan on the same parent, or by the parent itself: give another one with --mac-address"
-        )),
-        _ => refused.into(),
-    })
-}
-
-/// What the kernel's refusal to make a macvlan means.
-fn explain_make(macvlan: &Macvlan, refused: Refused, wires: &mut Wires) -> anyhow::Error {
-    let parent = &macvlan.parent;
-    let cause = match refused.errno {
-        Errno::EBUSY => {
-            let cure = match wires.bridge_of(parent) {
-                Ok(Some(bridge)) => format!(
-                    "{parent} is a port of the bridge {bridge}, which takes every frame for itself; use -o parent={bridge}"
-                ),
-                _ => format!(
-                    "something else takes every frame of {parent} for itself (a bridge, a bond, an ipvlan)"
-                ),
-            };
-            format!("failed to create the macvlan port: device or resource busy: {cure}")
-        }
-        Errno::ENODEV => format!(
-            "the parent {parent} of the network does not exist on this host (any more): see `ip link`"
-        ),
-        Errno::EINVAL if macvlan.mode == MacvlanMode::Passthru => {
-            format!("passthru mode wants {parent} for itself, but there is another macvlan on it")
-        }
-        Errno::EINVAL if macvlan.mtu.is_some() => {
-            format!("an MTU above that of the parent {parent} is not possible")
-        }
-        Errno::EINVAL => format!(
-            "{parent} cannot carry a macvlan: it is a loopback, no Ethernet, or taken by a macvlan in passthru mode"
-        ),
-        Errno::EOPNOTSUPP => {
-            "this kernel has no macvlan: load it with `modprobe macvlan`".to_owned()
-        }
-        Errno::EPERM => "making links needs root (CAP_NET_ADMIN)".to_owned(),
-        _ => format!("make the macvlan {} on {parent}", macvlan.name),
-    };
-    anyhow!(refused).context(cause)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::network::{MacvlanMode, Parent, Route, Segment};
     use super::*;
+    use crate::lesson::Shell;
+
+    fn eth0() -> Parent {
+        Parent {
+            link: "eth0".into(),
+            made: vec![],
+            segment: Segment {
+                base: "eth0".into(),
+                vids: vec![],
+            },
+        }
+    }
 
     fn endpoint(address: &str, ifname: &str) -> Endpoint {
         let ipv4: Ipv4Net = address.parse().unwrap();
@@ -350,16 +289,22 @@ mod tests {
             network: "my-macvlan-net".into(),
             network_id: "5e".repeat(32),
             endpoint_id: "8c".repeat(32),
-            parent: "eth0".into(),
-            mode: MacvlanMode::Bridge,
+            kind: Kind::BRIDGE,
+            parent: eth0(),
             mtu: None,
             ifname: ifname.into(),
-            mac: Mac::of(ipv4.addr()),
+            mac: Some(Mac::of(ipv4.addr())),
             ipv4: Some(ipv4),
             gateway: Some(Ipv4Addr::new(172, 16, 86, 1)),
             ipv6: None,
             ipv6_gateway: None,
+            ipv6_policy: Ipv6Policy::Off,
+            probe: Probe::Off,
+            gw_priority: 0,
+            routes: vec![],
+            driver_opts: Default::default(),
             requested_ipv4: None,
+            requested_ipv6: None,
             requested_mac: None,
             aliases: vec![],
             internal: false,
@@ -378,56 +323,128 @@ mod tests {
             plan(&[endpoint("172.16.86.2/24", "eth0")]),
             [
                 Step::LoopbackUp,
-                Step::MakeMacvlan(Macvlan {
+                Step::Make(NewLink {
                     name: dev(),
                     parent: "eth0".into(),
-                    mode: MacvlanMode::Bridge,
-                    mac: "02:42:ac:10:56:02".parse().unwrap(),
+                    kind: Kind::BRIDGE,
+                    mac: Some("02:42:ac:10:56:02".parse().unwrap()),
                     mtu: None,
                 }),
                 Step::DisableIpv6 { dev: dev() },
                 Step::Announce { dev: dev() },
                 Step::AddAddress {
                     dev: dev(),
-                    address: "172.16.86.2/24".parse().unwrap()
+                    address: "172.16.86.2/24".parse().unwrap(),
+                    probe: Probe::Off,
                 },
                 Step::Up { dev: dev() },
-                Step::DefaultRoute {
-                    via: Ipv4Addr::new(172, 16, 86, 1),
-                    dev: dev()
-                },
+                default_route("eth0"),
             ]
         );
     }
 
+    fn default_route(dev: &str) -> Step {
+        Step::Route(NewRoute {
+            dst: ANYWHERE,
+            via: Some(Ipv4Addr::new(172, 16, 86, 1).into()),
+            dev: dev.into(),
+            metric: None,
+        })
+    }
+
     #[test]
-    fn one_default_route_through_the_first_network_that_has_a_gateway() {
+    fn the_default_route_is_that_of_the_highest_priority_and_then_of_the_first_name() {
         let internal = Endpoint {
+            network: "a".into(),
             gateway: None,
             internal: true,
+            gw_priority: 9,
             ..endpoint("10.0.0.2/8", "eth0")
         };
-        let routes = |endpoints: &[Endpoint]| -> Vec<Step> {
-            let is_route = |step: &Step| matches!(step, Step::DefaultRoute { .. });
-            plan(endpoints).into_iter().filter(is_route).collect()
+        assert_eq!(plan_default_routes(std::slice::from_ref(&internal)), []);
+        let named = |network: &str, ifname: &str, priority| Endpoint {
+            network: network.into(),
+            gw_priority: priority,
+            ..endpoint("172.16.86.2/24", ifname)
         };
-        assert_eq!(routes(std::slice::from_ref(&internal)), []);
-        let route = Step::DefaultRoute {
-            via: Ipv4Addr::new(172, 16, 86, 1),
-            dev: "eth1".into(),
+        let routes = |others: &[Endpoint]| plan_default_routes(others);
+        let (b, c) = (named("b", "eth2", 0), named("c", "eth1", 0));
+        assert_eq!(
+            routes(&[internal, c.clone(), b.clone()]),
+            [default_route("eth2")]
+        );
+        let c = Endpoint {
+            gw_priority: 1,
+            ..c
         };
-        let others = [
-            internal,
-            endpoint("172.16.86.2/24", "eth1"),
-            endpoint("172.16.86.3/24", "eth2"),
-        ];
-        assert_eq!(routes(&others), [route]);
+        assert_eq!(routes(&[b.clone(), c.clone()]), [default_route("eth1")]);
+        // Each family chooses for itself.
+        let dual = Endpoint {
+            ipv6: Some("fd00::2/64".parse().unwrap()),
+            ipv6_gateway: Some("fd00::1".parse().unwrap()),
+            ..b
+        };
+        let ipv6 = Step::Route(NewRoute {
+            dst: ANYWHERE_IPV6,
+            via: Some("fd00::1".parse().unwrap()),
+            dev: "eth2".into(),
+            metric: None,
+        });
+        assert_eq!(routes(&[dual, c]), [default_route("eth1"), ipv6]);
+    }
+
+    #[test]
+    fn layer_3_has_a_default_route_without_a_router() {
+        let kind = Kind::Ipvlan {
+            mode: super::super::network::IpvlanMode::L3,
+            flag: Default::default(),
+        };
+        let steps = plan(&[Endpoint {
+            kind,
+            mac: None,
+            gateway: None,
+            ..endpoint("10.1.0.2/24", "eth0")
+        }]);
+        let shell: Vec<Shell> = steps.iter().map(Step::shell).collect();
+        let line = |text: &str| Shell::Bash(text.into());
+        assert!(shell.contains(&line(
+            "ip link add link eth0 name eth0 netns \"$pid\" type ipvlan mode l3 bridge"
+        )));
+        assert!(shell.contains(&line(
+            "nsenter -t \"$pid\" -n ip route add default dev eth0"
+        )));
+        assert!(
+            !steps
+                .iter()
+                .any(|step| matches!(step, Step::Announce { .. }))
+        );
     }
 
     #[test]
     fn every_step_says_what_it_does() {
         let steps = plan(&[Endpoint {
             mtu: Some(1400),
+            kind: Kind::Macvlan {
+                mode: MacvlanMode::Private,
+                bcqueuelen: Some(5000),
+                bclim: Some(-1),
+            },
+            parent: Parent {
+                link: "eth0.10".into(),
+                made: vec![Lower::Vlan {
+                    link: "eth0.10".into(),
+                    base: "eth0".into(),
+                    vid: 10,
+                }],
+                ..eth0()
+            },
+            ipv6: Some("fd00::2/64".parse().unwrap()),
+            ipv6_policy: Ipv6Policy::Static,
+            routes: vec![Route {
+                dst: "10.0.0.0/8".parse().unwrap(),
+                via: "172.16.86.3".parse().unwrap(),
+                metric: Some(7),
+            }],
             ..endpoint("172.16.86.2/24", "eth0")
         }]);
         let shell: Vec<String> = steps
@@ -441,11 +458,15 @@ mod tests {
             shell,
             [
                 "nsenter -t \"$pid\" -n ip link set lo up",
-                "ip link add link eth0 name eth0 address 02:42:ac:10:56:02 mtu 1400 netns \"$pid\" type macvlan mode bridge",
-                "nsenter -t \"$pid\" -n sh -c 'echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6'",
+                "ip link show eth0.10 >/dev/null 2>&1 || { ip link add link eth0 name eth0.10 type vlan id 10; }\nip link set eth0.10 up # stays: it belongs to the network",
+                "ip link add link eth0.10 name eth0 address 02:42:ac:10:56:02 mtu 1400 netns \"$pid\" type macvlan mode private bcqueuelen 5000 bclim -1",
+                "nsenter -t \"$pid\" -n sh -c 'echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6'\nnsenter -t \"$pid\" -n sh -c 'echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_ra'\nnsenter -t \"$pid\" -n sh -c 'echo 0 > /proc/sys/net/ipv6/conf/eth0/autoconf'",
                 "nsenter -t \"$pid\" -n sh -c 'echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_notify'",
+                "nsenter -t \"$pid\" -n sh -c 'echo 1 > /proc/sys/net/ipv6/conf/eth0/ndisc_notify'",
                 "nsenter -t \"$pid\" -n ip addr add 172.16.86.2/24 brd 172.16.86.255 dev eth0",
+                "nsenter -t \"$pid\" -n ip addr add fd00::2/64 nodad dev eth0",
                 "nsenter -t \"$pid\" -n ip link set eth0 up",
+                "nsenter -t \"$pid\" -n ip route add 10.0.0.0/8 via 172.16.86.3 dev eth0 metric 7",
                 "nsenter -t \"$pid\" -n ip route add default via 172.16.86.1 dev eth0",
             ]
         );
@@ -458,8 +479,9 @@ mod tests {
 
     #[test]
     fn a_point_to_point_address_has_no_broadcast() {
-        assert_eq!(broadcast("10.0.0.0/31".parse().unwrap()), None);
-        let brd = broadcast("10.0.0.2/30".parse().unwrap());
-        assert_eq!(brd, Some(Ipv4Addr::new(10, 0, 0, 3)));
+        let broadcast = |text: &str| words::broadcast(text.parse().unwrap());
+        assert_eq!(broadcast("10.0.0.0/31"), None);
+        assert_eq!(broadcast("10.0.0.2/30"), Some(Ipv4Addr::new(10, 0, 0, 3)));
+        assert_eq!(broadcast("fd00::2/64"), None);
     }
 }

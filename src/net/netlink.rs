@@ -8,25 +8,22 @@
 //! This is the only file that knows about tokio. The crate `rtnetlink` is asynchronous; here it runs
 //! on the calling thread alone, one request at a time, and when [`Wires`] is dropped no thread,
 //! runtime or socket is left.
+//!
+//! What the messages say stands in `make` (links, addresses, routes) and in `read` (what is there).
 
-use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+mod make;
+mod read;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use ipnet::Ipv4Net;
 use nix::errno::Errno;
-use rtnetlink::packet_route::link::{
-    self, InfoData, InfoKind, InfoPortKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
-};
-use rtnetlink::packet_route::route::RouteProtocol;
-use rtnetlink::{
-    Handle, LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
-};
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::{Handle, LinkUnspec};
 use tokio::runtime::Runtime;
 
-use super::link::Macvlan;
+use super::host::Link;
 use super::netns;
-use super::network::MacvlanMode;
 
 /// The kernel refused a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,21 +44,6 @@ pub struct Wires {
     runtime: Runtime,
     netns: OwnedFd,
     indices: Vec<(String, u32)>,
-}
-
-/// A link, as far as it matters for a parent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    /// The number by which messages name it.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// Whether it is a loopback.
-    pub loopback: bool,
-    /// The index of the bridge or bond that it is a port of.
-    pub controller: Option<u32>,
-    /// Largest packet in bytes.
-    pub mtu: Option<u32>,
 }
 
 impl Wires {
@@ -88,68 +70,10 @@ impl Wires {
         Wires::open(netns::own()?.as_fd())
     }
 
-    /// Makes a macvlan in the network namespace, on a parent in the caller's.
-    pub fn make_macvlan(&mut self, macvlan: &Macvlan) -> Result<(), Refused> {
-        let outside = self.outside()?;
-        let request = format!("make the macvlan {} on {}", macvlan.name, macvlan.parent);
-        let parent = self.find(&outside, &macvlan.parent)?;
-        let message = |name: &str| {
-            let message = LinkMacVlan::new(name, parent.index, mode(macvlan.mode))
-                .address(macvlan.mac.0.to_vec())
-                .setns_by_fd(self.netns.as_raw_fd());
-            match macvlan.mtu {
-                Some(mtu) => message.mtu(mtu),
-                None => message,
-            }
-            .build()
-        };
-        let result = self.wait(
-            &request,
-            outside.link().add(message(&macvlan.name)).execute(),
-        );
-        match result {
-            // Kernels before 6.15 look for the name in the parent's network namespace, too, where
-            // the host's own eth0 is: a name that nobody has, and a change of name inside.
-            Err(refused) if refused.errno == Errno::EEXIST => {
-                let temporary = format!("mv{:08x}", std::process::id());
-                self.wait(&request, outside.link().add(message(&temporary)).execute())?;
-                let renamed = self.rename(&temporary, &macvlan.name);
-                if renamed.is_err() {
-                    self.delete_link(&temporary)?;
-                }
-                renamed
-            }
-            result => result,
-        }
-    }
-
     /// Switches the link `name` on.
     pub fn set_up(&mut self, name: &str) -> Result<(), Refused> {
         let message = LinkUnspec::new_with_name(name).up().build();
         self.change(&format!("switch {name} on"), message)
-    }
-
-    /// Gives the link `name` the address, with the broadcast address that goes with it.
-    pub fn add_address(&mut self, name: &str, address: Ipv4Net) -> Result<(), Refused> {
-        let index = self.index(name)?;
-        let (ip, prefix) = (address.addr().into(), address.prefix_len());
-        let request = self.inside.address().add(index, ip, prefix).execute();
-        self.wait(&format!("give {name} the address {address}"), request)
-    }
-
-    /// Sends everything that has no better way to `via`, through the link `name`.
-    pub fn add_default_route(&mut self, via: Ipv4Addr, name: &str) -> Result<(), Refused> {
-        let message = RouteMessageBuilder::<Ipv4Addr>::new()
-            .gateway(via)
-            .output_interface(self.index(name)?)
-            // As ip-route(8) has it: a route made by hand.
-            .protocol(RouteProtocol::Boot)
-            .build();
-        let request = self.inside.route().add(message).execute();
-        self.wait(
-            &format!("add the default route via {via} dev {name}"),
-            request,
-        )
     }
 
     /// Deletes the link `name`; ENODEV where there is none. Takes some 20 ms, since the kernel waits
@@ -158,6 +82,22 @@ impl Wires {
         self.indices.retain(|(known, _)| known != name);
         let message = LinkUnspec::new_with_name(name).build();
         let request = self.inside.link().del_with_message(message).execute();
+        self.wait(&format!("delete the link {name}"), request)
+    }
+
+    /// Switches the link `name` of the caller's network namespace on.
+    pub fn set_up_outside(&mut self, name: &str) -> Result<(), Refused> {
+        let outside = self.outside()?;
+        let message = LinkUnspec::new_with_name(name).up().build();
+        let request = outside.link().change(message).execute();
+        self.wait(&format!("switch {name} on"), request)
+    }
+
+    /// Deletes the link `name` of the caller's network namespace.
+    pub fn delete_outside(&mut self, name: &str) -> Result<(), Refused> {
+        let outside = self.outside()?;
+        let message = LinkUnspec::new_with_name(name).build();
+        let request = outside.link().del_with_message(message).execute();
         self.wait(&format!("delete the link {name}"), request)
     }
 
@@ -170,59 +110,6 @@ impl Wires {
             }
             _ => Ok(()),
         })
-    }
-
-    /// Makes a bridge (a switch) in the network namespace.
-    pub fn make_bridge(&mut self, name: &str) -> Result<(), Refused> {
-        let request = self.inside.link().add(LinkBridge::new(name).build());
-        self.wait(&format!("make the bridge {name}"), request.execute())
-    }
-
-    /// Makes a veth pair (a cable): one end in the network namespace, the other in `far`.
-    pub fn make_veth(
-        &mut self,
-        name: &str,
-        peer: &str,
-        far: BorrowedFd<'_>,
-    ) -> Result<(), Refused> {
-        let mut peer_message = LinkUnspec::new_with_name(peer).build();
-        let far = LinkAttribute::NetNsFd(far.as_raw_fd());
-        peer_message.attributes.push(far);
-        let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
-            .name(name)
-            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer_message)))
-            .build();
-        let request = self.inside.link().add(message).execute();
-        self.wait(&format!("make the veth pair {name}, {peer}"), request)
-    }
-
-    /// Plugs the link `name` into the bridge `bridge`.
-    pub fn plug(&mut self, name: &str, bridge: &str) -> Result<(), Refused> {
-        let bridge_index = self.index(bridge)?;
-        let message = LinkUnspec::new_with_name(name)
-            .controller(bridge_index)
-            .build();
-        self.change(&format!("plug {name} into {bridge}"), message)
-    }
-
-    /// Looks for the link `name` of the caller's network namespace.
-    pub fn parent(&mut self, name: &str) -> Result<Option<Link>, Refused> {
-        let outside = self.outside()?;
-        match self.find(&outside, name) {
-            Err(refused) if refused.errno == Errno::ENODEV => Ok(None),
-            result => result.map(Some),
-        }
-    }
-
-    /// The bridge or bond that the caller's link `name` is a port of, if it is one.
-    pub fn bridge_of(&mut self, name: &str) -> Result<Option<String>, Refused> {
-        let Some(index) = self.parent(name)?.and_then(|link| link.controller) else {
-            return Ok(None);
-        };
-        let outside = self.outside()?;
-        let request = outside.link().get().match_index(index).execute();
-        let message = self.first(&format!("look for link {index}"), request)?;
-        Ok(Some(read(&message).name))
     }
 
     fn rename(&mut self, old: &str, new: &str) -> Result<(), Refused> {
@@ -250,7 +137,7 @@ impl Wires {
     fn find(&self, wire: &Handle, name: &str) -> Result<Link, Refused> {
         let request = wire.link().get().match_name(name).execute();
         let message = self.first(&format!("look for the link {name}"), request)?;
-        Ok(read(&message))
+        Ok(read::link(&message))
     }
 
     /// The socket in the caller's network namespace.
@@ -280,16 +167,36 @@ impl Wires {
     }
 
     /// The first message of an answer.
-    fn first(
+    fn first<T>(
         &self,
         request: &str,
-        answer: impl futures_core::Stream<Item = Result<LinkMessage, rtnetlink::Error>>,
-    ) -> Result<LinkMessage, Refused> {
+        answer: impl futures_core::Stream<Item = Result<T, rtnetlink::Error>>,
+    ) -> Result<T, Refused> {
         let mut answer = std::pin::pin!(answer);
         let next = std::future::poll_fn(|context| answer.as_mut().poll_next(context));
         self.wait(request, async {
             next.await.unwrap_or(Err(rtnetlink::Error::RequestFailed))
         })
+    }
+
+    /// All messages of an answer.
+    fn all<T>(
+        &self,
+        request: &str,
+        answer: impl futures_core::Stream<Item = Result<T, rtnetlink::Error>>,
+    ) -> Result<Vec<T>, Refused> {
+        let mut answer = std::pin::pin!(answer);
+        let mut messages = Vec::new();
+        self.wait(request, async {
+            loop {
+                let next = std::future::poll_fn(|context| answer.as_mut().poll_next(context));
+                match next.await {
+                    Some(message) => messages.push(message?),
+                    None => return Ok(()),
+                }
+            }
+        })?;
+        Ok(messages)
     }
 }
 
@@ -310,37 +217,4 @@ fn refused(request: &str, error: &rtnetlink::Error) -> Refused {
         other => (format!("{request}: {other}"), Errno::EIO),
     };
     Refused { request, errno }
-}
-
-fn read(message: &LinkMessage) -> Link {
-    let mut link = Link {
-        index: message.header.index,
-        name: String::new(),
-        loopback: message.header.link_layer_type == link::LinkLayerType::Loopback,
-        controller: None,
-        mtu: None,
-    };
-    let vrf = LinkInfo::PortKind(InfoPortKind::Vrf);
-    let mut is_vrf = false;
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Controller(index) => link.controller = Some(*index),
-            LinkAttribute::LinkInfo(infos) => is_vrf |= infos.contains(&vrf),
-            LinkAttribute::Mtu(mtu) => link.mtu = Some(*mtu),
-            _ => {}
-        }
-    }
-    // A VRF routes, it does not take its ports' frames.
-    link.controller = link.controller.filter(|_| !is_vrf);
-    link
-}
-
-fn mode(mode: MacvlanMode) -> link::MacVlanMode {
-    match mode {
-        MacvlanMode::Bridge => link::MacVlanMode::Bridge,
-        MacvlanMode::Private => link::MacVlanMode::Private,
-        MacvlanMode::Vepa => link::MacVlanMode::Vepa,
-        MacvlanMode::Passthru => link::MacVlanMode::Passthrough,
-    }
 }

@@ -16,6 +16,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::kind::{Ipam, Ipv6Policy, IpvlanFlag, IpvlanMode, Kind, MacvlanMode};
+
 /// A network, as `network create` declared it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
@@ -31,14 +33,18 @@ pub struct Network {
     pub internal: bool,
     /// Whether IPv4 addresses are given out.
     pub enable_ipv4: bool,
-    /// Whether IPv6 addresses are given out.
-    pub enable_ipv6: bool,
-    /// The address pools, in the order in which they were declared.
+    /// Where IPv6 addresses come from, if any.
+    pub ipv6: Ipv6Policy,
+    /// Who gives the addresses out.
+    pub ipam: Ipam,
+    /// The address pools of both families, in the order in which they were declared.
     pub subnets: Vec<Pool>,
-    /// The host's link that the macvlans sit on; empty for the predefined networks.
-    pub parent: String,
-    /// Who may speak to whom on the parent.
-    pub mode: MacvlanMode,
+    /// The host's link that the containers' links sit on; empty for the predefined networks.
+    pub parent: Parent,
+    /// Largest packet in bytes; `None` takes the parent's.
+    pub mtu: Option<u32>,
+    /// What containers are told beside the default route, `--route`.
+    pub routes: Vec<Route>,
     /// The options as given, `-o KEY=VALUE`.
     pub options: BTreeMap<String, String>,
     /// The labels as given, `--label KEY=VALUE`.
@@ -51,87 +57,176 @@ pub struct Pool {
     /// The subnet as the LAN knows it.
     pub subnet: IpNet,
     /// The part of the subnet from which addresses are given out; `None` is all of it.
-    pub ip_range: Option<IpNet>,
+    pub ip_range: Option<IpRange>,
     /// The LAN's router.
     pub gateway: Option<IpAddr>,
     /// Addresses that something else on the LAN has, by a name for each.
     pub aux: BTreeMap<String, IpAddr>,
 }
 
+/// Addresses from the first to the last. Written as a prefix where it is one, else as `a-b`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IpRange {
+    /// The lowest.
+    pub first: IpAddr,
+    /// The highest.
+    pub last: IpAddr,
+}
+
+impl IpRange {
+    /// Whether `address` lies in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.first.is_ipv4() == address.is_ipv4() && self.first <= address && address <= self.last
+    }
+}
+
+impl From<IpNet> for IpRange {
+    /// All of a prefix, its first and last address included.
+    fn from(net: IpNet) -> IpRange {
+        IpRange {
+            first: net.network(),
+            last: net.broadcast(),
+        }
+    }
+}
+
+impl fmt::Display for IpRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let longest = if self.first.is_ipv4() { 32 } else { 128 };
+        let prefix = (0..=longest)
+            .filter_map(|length| IpNet::new(self.first, length).ok())
+            .find(|net| IpRange::from(*net) == *self);
+        match prefix {
+            Some(net) => net.fmt(f),
+            None => write!(f, "{}-{}", self.first, self.last),
+        }
+    }
+}
+
+/// A text that is no range of addresses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid ip-range {0}: write it as 172.16.86.128/25 or as 172.16.86.10-172.16.86.99")]
+pub struct NoRange(pub String);
+
+impl FromStr for IpRange {
+    type Err = NoRange;
+
+    fn from_str(text: &str) -> Result<IpRange, NoRange> {
+        let no = || NoRange(text.to_owned());
+        if let Some((first, last)) = text.split_once('-') {
+            let first: IpAddr = first.parse().map_err(|_| no())?;
+            let last: IpAddr = last.parse().map_err(|_| no())?;
+            if first.is_ipv4() != last.is_ipv4() || first > last {
+                return Err(no());
+            }
+            return Ok(IpRange { first, last });
+        }
+        text.parse::<IpNet>().map(IpRange::from).map_err(|_| no())
+    }
+}
+
+impl Serialize for IpRange {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for IpRange {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<IpRange, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A route that containers get beside the default route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Where to.
+    pub dst: IpNet,
+    /// Through which router.
+    pub via: IpAddr,
+    /// The lower, the better, among several to one destination; `None` is the kernel's default.
+    pub metric: Option<u32>,
+}
+
+/// The host's link below the containers' links.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Parent {
+    /// Its name.
+    pub link: String,
+    /// What rmac has made and makes again when it is missing, the lowest first; empty if the link is
+    /// somebody else's.
+    pub made: Vec<Lower>,
+    /// Which Ethernet segment it leads to.
+    pub segment: Segment,
+}
+
+/// A link of the host that rmac makes for a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lower {
+    /// An 802.1Q sub-interface.
+    Vlan {
+        /// Its name.
+        link: String,
+        /// The link that carries the tagged frames.
+        base: String,
+        /// The tag, 1 to 4094.
+        vid: u16,
+    },
+    /// A link that leads nowhere, for a network without a parent.
+    Isolated {
+        /// Its name.
+        link: String,
+    },
+}
+
+impl Lower {
+    /// The link's name.
+    pub fn link(&self) -> &str {
+        match self {
+            Lower::Vlan { link, .. } | Lower::Isolated { link } => link,
+        }
+    }
+}
+
+impl Parent {
+    /// Whether the network leads nowhere but to its own containers.
+    pub fn is_isolated(&self) -> bool {
+        matches!(self.made.as_slice(), [Lower::Isolated { .. }])
+    }
+}
+
+/// An Ethernet segment: all that a broadcast reaches. Two networks on one segment must not give out
+/// the same addresses, on two they may.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Segment {
+    /// The link that leads there.
+    pub base: String,
+    /// The VLAN tags, the outermost first.
+    pub vids: Vec<u16>,
+}
+
 /// Which kind of link a network's containers get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
-    /// A link of their own on the LAN behind the parent.
-    Macvlan,
     /// None: they share the host's network namespace.
     Host,
     /// Loopback only.
     None,
+    /// A link of their own on the LAN behind the parent.
+    Lan(Kind),
 }
 
 impl fmt::Display for Driver {
     /// Docker's name of the driver; that of the network `none` is `null`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Driver::Macvlan => "macvlan",
+            Driver::Lan(kind) => kind.driver(),
             Driver::Host => "host",
             Driver::None => "null",
         })
-    }
-}
-
-/// Who may speak to whom among the macvlans of one parent, ip-link(8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MacvlanMode {
-    /// All with each other, directly, and with the LAN.
-    #[default]
-    Bridge,
-    /// Only with the LAN.
-    Private,
-    /// With each other only if the switch sends the frames back (a hairpin, IEEE 802.1Qbg).
-    Vepa,
-    /// A single one, which gets the parent for itself.
-    Passthru,
-}
-
-impl MacvlanMode {
-    /// The mode's name, as in `-o macvlan_mode=` and ip-link(8).
-    pub fn as_str(self) -> &'static str {
-        match self {
-            MacvlanMode::Bridge => "bridge",
-            MacvlanMode::Private => "private",
-            MacvlanMode::Vepa => "vepa",
-            MacvlanMode::Passthru => "passthru",
-        }
-    }
-}
-
-impl fmt::Display for MacvlanMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// A `macvlan_mode` that there is not.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "requested macvlan mode '{0}' is not valid, 'bridge' mode is the macvlan driver default; the others are private, vepa and passthru"
-)]
-pub struct UnknownMode(pub String);
-
-impl FromStr for MacvlanMode {
-    type Err = UnknownMode;
-
-    fn from_str(text: &str) -> Result<MacvlanMode, UnknownMode> {
-        match text {
-            "" | "bridge" => Ok(MacvlanMode::Bridge),
-            "private" => Ok(MacvlanMode::Private),
-            "vepa" => Ok(MacvlanMode::Vepa),
-            "passthru" => Ok(MacvlanMode::Passthru),
-            other => Err(UnknownMode(other.to_owned())),
-        }
     }
 }
 
@@ -154,7 +249,7 @@ impl Network {
 
     /// Whether this is one of the [`Network::predefined`] networks.
     pub fn is_predefined(&self) -> bool {
-        self.driver != Driver::Macvlan
+        !matches!(self.driver, Driver::Lan(_))
     }
 }
 
@@ -167,10 +262,12 @@ fn fixed(name: &str, driver: Driver, id: &str) -> Network {
         driver,
         internal: false,
         enable_ipv4: true,
-        enable_ipv6: false,
+        ipv6: Ipv6Policy::Off,
+        ipam: Ipam::None,
         subnets: Vec::new(),
-        parent: String::new(),
-        mode: MacvlanMode::default(),
+        parent: Parent::default(),
+        mtu: None,
+        routes: Vec::new(),
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
     }

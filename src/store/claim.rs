@@ -7,6 +7,7 @@
 //! comes next cleans up after it. After a reboot the run root is empty.
 
 use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -106,6 +107,11 @@ impl Claim {
         &self.directory
     }
 
+    /// The descriptor that holds the lock, which a further child must let go of.
+    pub fn lock_fd(&self) -> Option<RawFd> {
+        self.lock.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
     /// Leaves the claim to a child that was forked with it: this process lets go without ending it.
     pub fn leave_to_child(mut self) {
         self.lock.take();
@@ -149,6 +155,23 @@ pub fn claimed(home: &Home) -> Vec<String> {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| !name.starts_with('.'))
         .collect()
+}
+
+/// Removes what a process left that was killed between making a claim's directory and giving it its name:
+/// the directory's own name has the number of that process.
+pub fn sweep_aside(home: &Home) {
+    let Ok(entries) = std::fs::read_dir(home.runroot.join("containers")) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name
+            .to_str()
+            .and_then(|name| name.strip_prefix('.')?.split('.').next());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_dir(entry.path());
+        }
+    }
 }
 
 fn make_locked(path: &Path) -> Result<File> {
@@ -224,6 +247,19 @@ mod tests {
             Attempt::Orphan(_)
         ));
         assert_eq!(claimed(&home), Vec::<String>::new());
+        std::fs::remove_dir_all(&home.root).unwrap();
+    }
+
+    #[test]
+    fn what_was_made_aside_by_a_dead_process_is_removed() {
+        let home = home();
+        let aside = |pid: u32| home.running(&format!(".{pid}.abc"));
+        // No process has this number: it is above the kernel's limit.
+        std::fs::create_dir_all(aside(4_194_305)).unwrap();
+        std::fs::create_dir_all(aside(std::process::id())).unwrap();
+        sweep_aside(&home);
+        assert!(!aside(4_194_305).exists());
+        assert!(aside(std::process::id()).exists());
         std::fs::remove_dir_all(&home.root).unwrap();
     }
 }

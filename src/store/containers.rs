@@ -3,7 +3,8 @@
 //! `config.json` holds what was asked for and never changes while the container runs; `state.json` is
 //! what has become of it. The plan is not kept: it follows from the record.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -52,6 +53,9 @@ pub struct State {
     /// What its program returned, or 128 and the signal's number.
     #[serde(default)]
     pub exit_code: i32,
+    /// Whether its processes are frozen where they are.
+    #[serde(default)]
+    pub paused: bool,
     /// Why it could not be started.
     #[serde(default)]
     pub error: String,
@@ -121,10 +125,19 @@ impl State {
             process: None,
             monitor: 0,
             exit_code: 0,
+            paused: false,
             error: String::new(),
             oom_killed: false,
             started: None,
             finished: None,
+        }
+    }
+
+    /// Docker's word for it, which has one more for a container that is paused.
+    pub fn name(&self) -> &'static str {
+        match self.status {
+            Status::Running if self.paused => "paused",
+            status => status.name(),
         }
     }
 
@@ -144,6 +157,7 @@ impl State {
                 status: Status::Exited,
                 process: None,
                 exit_code: 255,
+                paused: false,
                 error: "the machine was restarted".into(),
                 ..state
             },
@@ -170,15 +184,25 @@ impl Record {
     }
 }
 
-/// Makes the directory of the container `id`, which belongs to the image's root user.
-pub fn make_directory(home: &Home, id: &str) -> Result<()> {
+/// Makes the directory of the container `id`. overlayfs takes owner and mode of the tree's top from `upper`, so
+/// that gets those of `top`, the image's uppermost layer.
+pub fn make_directory(home: &Home, id: &str, top: Option<&Path>) -> Result<()> {
     let directory = home.container(id);
     make_private_dir(&directory.join("work"))?;
-    // The tree's top is the container's `/`, which any of its users may enter.
-    std::fs::DirBuilder::new()
-        .mode(0o755)
-        .create(directory.join("upper"))
-        .with_context(|| format!("make {}", directory.join("upper").display()))
+    let upper = directory.join("upper");
+    let make = || -> std::io::Result<()> {
+        std::fs::create_dir(&upper)?;
+        let (mode, owner) = match top.map(std::fs::metadata).transpose()? {
+            Some(like) => (like.mode() & 0o7777, (like.uid(), like.gid())),
+            None => (0o755, (0, 0)),
+        };
+        if owner != (0, 0) {
+            std::os::unix::fs::chown(&upper, Some(owner.0), Some(owner.1))?;
+        }
+        // Not by mkdir, whose mode the caller's umask would cut.
+        std::fs::set_permissions(&upper, Permissions::from_mode(mode))
+    };
+    make().with_context(|| format!("make {}", upper.display()))
 }
 
 /// Gives the name `name` to the container `id`: a symbolic link, which only one can make.

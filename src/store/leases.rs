@@ -4,6 +4,8 @@
 //!
 //! ```text
 //! held 172.16.86.2 02:42:ac:10:56:02 CONTAINER ENDPOINT my-macvlan-alpine
+//! held 10.0.0.2,fd00::2 02:42:0a:00:00:02 CONTAINER ENDPOINT both
+//! held - - CONTAINER ENDPOINT neither
 //! ```
 //!
 //! A lease belongs to its container until the container is removed, so the address survives stop,
@@ -15,10 +17,20 @@
 //! container is gone but its link is just being deleted, which takes the kernel some 20 ms; its hardware
 //! address, which follows from the IP address, is in use until then. Such an address is passed over;
 //! who asks for just that one waits a moment.
+//!
+//! Networks that give out of one subnet (each from its `--ip-range`) name each other in the file
+//! `siblings`; what one has given the others do not give.
 
+mod choose;
+mod lines;
+mod siblings;
+
+pub use siblings::make_siblings;
+
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -26,10 +38,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
+use self::choose::{choose, endpoint, hardware_address};
+use self::lines::{FREE, HELD, Line, addresses, line_of, lines};
+use self::siblings::{Locked, lock_all, siblings, taken_by_sibling};
 use super::claim::is_claimed;
 use super::{Home, new_id, write_whole};
 use crate::net::endpoint::{Endpoint, Mac};
-use crate::net::ipam::{self, Refusal};
+use crate::net::ipam::Refusal;
 use crate::net::network::Network;
 
 /// What a container asks of a network.
@@ -41,12 +56,20 @@ pub struct Request {
     pub name: String,
     /// `--ip`.
     pub ip: Option<Ipv4Addr>,
+    /// `--ip6`.
+    pub ip6: Option<Ipv6Addr>,
+    /// Addresses that are somebody else's on the LAN, as a probe has found: not given out.
+    pub avoid: Vec<IpAddr>,
     /// `--mac-address`.
     pub mac: Option<Mac>,
     /// `--network-alias`.
     pub aliases: Vec<String>,
     /// The interface's name in the container; empty means `eth0`.
     pub ifname: String,
+    /// `--gw-priority`.
+    pub gw_priority: i32,
+    /// `--network name=N,driver-opt=KEY=VALUE`.
+    pub driver_opts: BTreeMap<String, String>,
 }
 
 /// A lease.
@@ -54,16 +77,26 @@ pub struct Request {
 pub struct Lease {
     /// Whether the container still has it.
     pub state: State,
-    /// The address.
-    pub address: Ipv4Addr,
-    /// The hardware address.
-    pub mac: Mac,
+    /// The IPv4 address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// The IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+    /// The hardware address, unless that is the parent's.
+    pub mac: Option<Mac>,
     /// The container's id.
     pub container: String,
     /// The endpoint's id.
     pub endpoint: String,
     /// The container's name.
     pub name: String,
+}
+
+impl Lease {
+    /// The addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let ipv4 = self.ipv4.map(IpAddr::V4);
+        ipv4.into_iter().chain(self.ipv6.map(IpAddr::V6))
+    }
 }
 
 /// Whether a lease's container still has it.
@@ -78,25 +111,32 @@ pub enum State {
 /// How long a claim waits for an address that is just being released.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Claims an address of `network`: the one that is asked for, or the lowest that is free. A container
-/// that has a lease in the network already keeps it.
+/// Claims the addresses of an endpoint of `network`: those that are asked for, or the lowest that are
+/// free, one of each family that the network gives out. A container that has a lease in the network
+/// already keeps it.
 pub fn claim(home: &Home, network: &Network, request: Request) -> Result<Endpoint> {
     let patience = Instant::now() + PATIENCE;
     let mut reclaimed = false;
     loop {
         let refusal = {
-            let _lock = lock(home, &network.id)?.with_context(|| not_found(network))?;
-            match try_claim(home, network, &request)? {
+            let locked = lock_all(home, network)?;
+            match try_claim(home, network, &request, &locked)? {
                 Ok(endpoint) => return Ok(endpoint),
                 Err(refusal) => refusal,
             }
         };
-        let dropped = !reclaimed && reclaim(home, &network.id)? > 0;
-        reclaimed = true;
-        if dropped {
-            continue;
+        let siblings = siblings(home, &network.id)?;
+        if !reclaimed {
+            reclaimed = true;
+            let mut dropped = 0;
+            for id in std::iter::once(&network.id).chain(&siblings) {
+                dropped += reclaim(home, id)?;
+            }
+            if dropped > 0 {
+                continue;
+            }
         }
-        if Instant::now() > patience || !is_about_to_end(home, network, &refusal)? {
+        if Instant::now() > patience || !is_about_to_end(home, network, &siblings, &refusal)? {
             return Err(refusal.into());
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -148,86 +188,12 @@ pub fn list(home: &Home, network_id: &str) -> Result<Vec<Lease>> {
         .with_context(|| format!("{} is damaged", path.display()))
 }
 
-const HELD: &str = "held";
-const FREE: &str = "free";
-
-/// A line of the file, in its parts.
-struct Line<'a> {
-    /// Where it begins, in bytes from the start of the file.
-    at: usize,
-    text: &'a str,
-    state: &'a str,
-    address: &'a str,
-    mac: &'a str,
-    container: &'a str,
-    endpoint: &'a str,
-    name: &'a str,
-}
-
-impl Line<'_> {
-    fn is_of(&self, container: &str) -> bool {
-        self.container == container
-    }
-
-    fn lease(&self) -> Option<Lease> {
-        Some(Lease {
-            state: match self.state {
-                HELD => State::Held,
-                FREE => State::Releasing,
-                _ => return None,
-            },
-            address: self.address.parse().ok()?,
-            mac: self.mac.parse().ok()?,
-            container: self.container.to_owned(),
-            endpoint: self.endpoint.to_owned(),
-            name: self.name.to_owned(),
-        })
-    }
-}
-
-/// The whole lines of the file.
-fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
-    let mut at = 0;
-    text.split_inclusive('\n').filter_map(move |text| {
-        let start = at;
-        at += text.len();
-        let mut words = text.strip_suffix('\n')?.split(' ');
-        Some(Line {
-            at: start,
-            text,
-            state: words.next()?,
-            address: words.next()?,
-            mac: words.next()?,
-            container: words.next()?,
-            endpoint: words.next()?,
-            name: words.next()?,
-        })
-    })
-}
-
-/// The line of `container`. Looked for as text, since there may be ten thousand lines.
-fn line_of<'a>(text: &'a str, container: &str) -> Option<Line<'a>> {
-    let at = text.find(&format!(" {container} "))?;
-    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
-    let line = lines(&text[start..]).next()?;
-    (line.container == container).then_some(Line { at: start, ..line })
-}
-
-/// The addresses of all lines; `None` if one is no address.
-fn addresses(text: &str) -> Option<Vec<Ipv4Addr>> {
-    let whole = text
-        .split_inclusive('\n')
-        .filter(|line| line.ends_with('\n'));
-    whole
-        .map(|line| line.split(' ').nth(1)?.parse().ok())
-        .collect()
-}
-
-/// One try, under the lock. The inner error is one that time may cure.
+/// One try, under the locks. The inner error is one that time may cure.
 fn try_claim(
     home: &Home,
     network: &Network,
     request: &Request,
+    locked: &Locked,
 ) -> Result<Result<Endpoint, Refusal>> {
     let path = path(home, &network.id);
     let text = read(&path)?;
@@ -240,23 +206,25 @@ fn try_claim(
         return Ok(Ok(endpoint(network, request, &lease)?));
     }
     let mut taken = addresses(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    for id in &locked.siblings {
+        taken.extend(taken_by_sibling(home, id)?);
+    }
+    taken.extend(&request.avoid);
     taken.sort_unstable();
-    let address = match request.ip {
-        Some(ip) => ipam::requested(network, ip, &taken),
-        None => ipam::next(network, &taken),
-    };
-    let address = match address {
-        Ok(address) => address.addr(),
+    let chosen = match choose(network, request, &taken) {
+        Ok(chosen) => chosen,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let mac = request.mac.unwrap_or_else(|| Mac::of(address));
-    check_mac(&text, request, mac)?;
+    let endpoint_id = new_id()?;
+    let mac = hardware_address(network, request, chosen, &endpoint_id)?;
+    check_mac(&text, request)?;
     let lease = Lease {
         state: State::Held,
-        address,
+        ipv4: chosen.0,
+        ipv6: chosen.1,
         mac,
         container: request.container.clone(),
-        endpoint: new_id()?,
+        endpoint: endpoint_id,
         name: request.name.clone(),
     };
     append(&path, &text, &lease)?;
@@ -264,10 +232,10 @@ fn try_claim(
 }
 
 /// A hardware address that was asked for must not be another container's.
-fn check_mac(text: &str, request: &Request, mac: Mac) -> Result<()> {
-    if request.mac.is_none() {
+fn check_mac(text: &str, request: &Request) -> Result<()> {
+    let Some(mac) = request.mac else {
         return Ok(());
-    }
+    };
     let mac = mac.to_string();
     if let Some(line) = lines(text).find(|line| line.mac == mac) {
         bail!(
@@ -278,36 +246,6 @@ fn check_mac(text: &str, request: &Request, mac: Mac) -> Result<()> {
     Ok(())
 }
 
-fn endpoint(network: &Network, request: &Request, lease: &Lease) -> Result<Endpoint> {
-    let subnet = network
-        .subnets
-        .iter()
-        .find(|pool| pool.subnet.contains(&std::net::IpAddr::V4(lease.address)))
-        .with_context(|| format!("no subnet of {} has {}", network.name, lease.address))?
-        .subnet;
-    Ok(Endpoint {
-        network: network.name.clone(),
-        network_id: network.id.clone(),
-        endpoint_id: lease.endpoint.clone(),
-        parent: network.parent.clone(),
-        mode: network.mode,
-        mtu: None,
-        ifname: match request.ifname.as_str() {
-            "" => "eth0".to_owned(),
-            name => name.to_owned(),
-        },
-        mac: lease.mac,
-        ipv4: Some(ipnet::Ipv4Net::new(lease.address, subnet.prefix_len())?),
-        gateway: ipam::gateway(network, lease.address),
-        ipv6: None,
-        ipv6_gateway: None,
-        requested_ipv4: request.ip,
-        requested_mac: request.mac,
-        aliases: request.aliases.clone(),
-        internal: network.internal,
-    })
-}
-
 /// Adds a line. What is left of a writer that died is cut off first.
 fn append(path: &Path, text: &str, lease: &Lease) -> Result<()> {
     ensure!(
@@ -315,10 +253,7 @@ fn append(path: &Path, text: &str, lease: &Lease) -> Result<()> {
         "invalid container name {:?}",
         lease.name
     );
-    let line = format!(
-        "{HELD} {} {} {} {} {}\n",
-        lease.address, lease.mac, lease.container, lease.endpoint, lease.name
-    );
+    let line = lines::line(lease);
     let write = || -> std::io::Result<()> {
         let mut file = std::fs::OpenOptions::new()
             .append(true)
@@ -353,25 +288,31 @@ fn keep(home: &Home, network_id: &str, stay: impl Fn(&Line<'_>) -> bool) -> Resu
     Ok(gone)
 }
 
-/// Whether what stands in the way is a lease that is being released.
-fn is_about_to_end(home: &Home, network: &Network, refusal: &Refusal) -> Result<bool> {
-    let releasing = |line: &Line<'_>| match refusal {
-        Refusal::Taken(address) => {
-            line.state == FREE && line.address.parse().as_ref() == Ok(address)
+/// Whether what stands in the way is a lease that is being released, here or at a sibling.
+fn is_about_to_end(
+    home: &Home,
+    network: &Network,
+    siblings: &[String],
+    refusal: &Refusal,
+) -> Result<bool> {
+    let mut ending = false;
+    let mut there = false;
+    for id in std::iter::once(&network.id).chain(siblings) {
+        let text = read(&path(home, id))?;
+        for line in lines(&text) {
+            match refusal {
+                Refusal::Taken(address) if line.has(*address) => {
+                    there = true;
+                    ending |= line.state == FREE;
+                }
+                Refusal::Full { .. } => ending |= line.state == FREE,
+                _ => {}
+            }
         }
-        Refusal::Full { .. } => line.state == FREE,
-        _ => false,
-    };
-    let text = read(&path(home, &network.id))?;
-    let about_to_end = lines(&text).any(|line| releasing(&line));
+    }
     // Released between the refusal and now: try again.
-    let gone = match refusal {
-        Refusal::Taken(address) => {
-            !lines(&text).any(|line| line.address.parse().as_ref() == Ok(address))
-        }
-        _ => false,
-    };
-    Ok(about_to_end || gone)
+    let gone = matches!(refusal, Refusal::Taken(_)) && !there;
+    Ok(ending || gone)
 }
 
 fn path(home: &Home, network_id: &str) -> PathBuf {

@@ -16,7 +16,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Home, make_private_dir, read_json, write_json};
+use super::{Home, leases, make_private_dir, read_json, write_json};
+use crate::net::declare;
 use crate::net::network::Network;
 
 /// The right to declare a network, of which there is one at a time: two networks must not get the same
@@ -43,7 +44,11 @@ pub fn add(home: &Home, network: &Network, _lock: &Lock) -> Result<()> {
     let directory = directory(home, network);
     make_private_dir(&directory)?;
     make_private_dir(&names(home))?;
+    let existing = declared(home)?;
     let kept = write_json(&directory.join("network.json"), network).and_then(|()| {
+        for other in declare::shares(network, &existing) {
+            leases::make_siblings(home, &network.id, &other.id)?;
+        }
         // The name last: what has a name is whole.
         match std::os::unix::fs::symlink(&network.id, names(home).join(&network.name)) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {

@@ -19,6 +19,7 @@ const KILLED: i32 = 137;
 
 /// Cleans up after all that have died. Costs one look at each container that something happens to.
 pub fn sweep(home: &Home) {
+    claim::sweep_aside(home);
     for id in claim::claimed(home) {
         if let Ok(Attempt::Orphan(claim)) = Claim::adopt(home.running(&id)) {
             heal(home, &id, &claim);
@@ -40,6 +41,7 @@ pub fn heal(home: &Home, id: &str, _claim: &Claim) {
                 status: Status::Exited,
                 process: None,
                 exit_code: KILLED,
+                paused: false,
                 error: "the container's monitor was killed, and the container with it".into(),
                 finished: Some(Timestamp::now()),
                 ..state

@@ -20,7 +20,7 @@ use super::{Message, address_in, heal, say};
 use crate::kernel::terminal::Stdio;
 use crate::launch::{self, Failure, Listener, Running, Side, Silent, Telling};
 use crate::plan::Plan;
-use crate::step::Step;
+use crate::step::{Place, Step};
 use crate::store::claim::Claim;
 use crate::store::containers::{self, ProcessId, Record, State, Status};
 use crate::store::{Home, leases};
@@ -90,7 +90,13 @@ impl Monitor {
             Some(_) => (Telling::Steps, &mut narrator),
             None => (Telling::Failures, &mut silent),
         };
-        let mut running = launch::launch(&self.plan, stdio, telling, told)?;
+        let private = [self.claim.lock_fd(), Some(self.caller.as_raw_fd())];
+        let place = Place {
+            stdio,
+            private: private.into_iter().flatten().collect(),
+            ..Place::default()
+        };
+        let mut running = launch::launch_at(&self.plan, place, telling, told)?;
         ends.master = running.master.take();
         let pump = Pump::new(
             ends,
@@ -173,6 +179,8 @@ impl Monitor {
 pub fn leave_the_caller() -> Result<()> {
     nix::unistd::setsid().context("setsid")?;
     nix::unistd::chdir("/").context("chdir")?;
+    // What the program inherits is Docker's, whatever the caller's is.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let null = std::fs::File::options()
         .read(true)
         .write(true)

@@ -76,7 +76,7 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
         let addresses: Vec<_> = record
             .endpoints
             .iter()
-            .filter_map(|endpoint| Some(endpoint.ipv4?.addr().into()))
+            .flat_map(|endpoint| endpoint.addresses().map(|net| net.addr()))
             .collect();
         identity::hosts(
             spec.hostname().as_deref().unwrap_or_default(),

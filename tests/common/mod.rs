@@ -154,6 +154,11 @@ impl Lab {
         .unwrap();
     }
 
+    /// Where the registry of [`Lab::registry`] keeps its blobs.
+    pub fn registry_store(&self) -> PathBuf {
+        self.dir.join("registry/store")
+    }
+
     /// Removes every container, and fails if anything of one is left: see [`Lab::leaks`].
     pub fn no_leaks(&self) {
         let containers = self.rmac(&["ps", "-a", "-q", "--no-trunc"]).ok();

@@ -5,6 +5,7 @@
 //! media type can lie. RFC 1952 (gzip), RFC 8878 (zstd).
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -26,8 +27,9 @@ pub fn decompressed<T>(
     consume: impl FnOnce(&mut Chunks) -> Result<T>,
 ) -> Result<(T, Digest)> {
     let (sender, receiver) = sync_channel(QUEUE);
+    let doubted = AtomicBool::new(false);
     thread::scope(|scope| {
-        let producer = scope.spawn(move || produce(blob, limit, &sender));
+        let producer = scope.spawn(|| produce(blob, limit, sender, &doubted));
         let mut chunks = Chunks {
             receiver: Some(receiver),
             chunk: Vec::new(),
@@ -38,6 +40,10 @@ pub fn decompressed<T>(
             // What follows the end of the archive is part of the digest all the same.
             while chunks.next_chunk() {}
         }
+        // Nonsense in the archive is usually a blob that is not what was asked for, which its digest tells;
+        // a full disk is no reason to go on reading.
+        let nonsense = |error: &anyhow::Error| !error.chain().any(comes_from_the_system);
+        doubted.store(consumed.as_ref().is_err_and(nonsense), Ordering::Release);
         drop(chunks);
         match (producer.join(), consumed) {
             (Ok(Ok(Some(digest))), Ok(value)) => Ok((value, digest)),
@@ -100,47 +106,82 @@ impl Read for Chunks {
     }
 }
 
-/// Returns `None` when the consumer hung up.
+/// Whether an error is the kernel's, such as a full disk, rather than one about the bytes.
+fn comes_from_the_system(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    error.is::<nix::errno::Errno>() || io.is_some_and(|error| error.raw_os_error().is_some())
+}
+
+/// What became of the plain bytes.
+enum Plain {
+    /// All were handed on; their digest.
+    All(Digest),
+    /// The consumer hung up.
+    Unwanted,
+    /// The compressed stream is damaged.
+    Damaged(io::Error),
+}
+
+/// Returns `None` when the consumer hung up. A blob of which the bytes make no sense is read to its end all
+/// the same, so that a wrong digest is told as what it is.
 fn produce(
     mut blob: impl Read,
     limit: u64,
-    sender: &SyncSender<Vec<u8>>,
+    sender: SyncSender<Vec<u8>>,
+    doubted: &AtomicBool,
 ) -> Result<Option<Digest>> {
+    let plain = inflate(&mut blob, limit, &sender)?;
+    drop(sender);
+    let to_the_end = match &plain {
+        Plain::All(_) | Plain::Damaged(_) => true,
+        Plain::Unwanted => doubted.load(Ordering::Acquire),
+    };
+    if to_the_end {
+        io::copy(&mut blob, &mut io::sink()).context("cannot read the layer")?;
+    }
+    match plain {
+        Plain::All(digest) => Ok(Some(digest)),
+        Plain::Unwanted => Ok(None),
+        Plain::Damaged(error) => Err(error).context("cannot read the layer"),
+    }
+}
+
+fn inflate(blob: &mut impl Read, limit: u64, sender: &SyncSender<Vec<u8>>) -> Result<Plain> {
     let mut hasher = Hasher::default();
     let mut total: u64 = 0;
-    {
-        let mut plain = decoder(&mut blob)?;
-        loop {
-            let mut chunk = vec![0; CHUNK];
-            let mut filled = 0;
-            while filled < CHUNK {
-                match plain
-                    .read(&mut chunk[filled..])
-                    .context("cannot read the layer")?
-                {
-                    0 => break,
-                    n => filled += n,
-                }
-            }
-            if filled == 0 {
-                break;
-            }
-            chunk.truncate(filled);
-            total += filled as u64;
-            if total > limit {
-                bail!(
-                    "the layer inflates to more than {limit} bytes, which looks like a bomb; allow more with the limit on unpacked bytes"
-                );
-            }
-            hasher.update(&chunk);
-            if sender.send(chunk).is_err() {
-                return Ok(None);
+    let mut plain = decoder(blob)?;
+    loop {
+        let mut chunk = vec![0; CHUNK];
+        let mut filled = 0;
+        while filled < CHUNK {
+            match plain.read(&mut chunk[filled..]) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if is_about_the_bytes(&error) => return Ok(Plain::Damaged(error)),
+                Err(error) => return Err(error).context("cannot read the layer"),
             }
         }
+        if filled == 0 {
+            return Ok(Plain::All(hasher.finish()));
+        }
+        chunk.truncate(filled);
+        total += filled as u64;
+        if total > limit {
+            bail!(
+                "the layer inflates to more than {limit} bytes, which looks like a bomb; allow more with the limit on unpacked bytes"
+            );
+        }
+        hasher.update(&chunk);
+        if sender.send(chunk).is_err() {
+            return Ok(Plain::Unwanted);
+        }
     }
-    // To the very end, so that the blob's own digest is checked, too.
-    io::copy(&mut blob, &mut io::sink()).context("cannot read the layer")?;
-    Ok(Some(hasher.finish()))
+}
+
+/// Whether a decompressor complains of its input, rather than that the input cannot be read.
+fn is_about_the_bytes(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
 }
 
 #[cfg(test)]

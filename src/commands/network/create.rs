@@ -1,25 +1,41 @@
-//! `rmac network create`: checks what is declared and keeps it.
+//! `rmac network create`: checks what is declared, keeps it, and makes what the host lacks.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 use jiff::Timestamp;
 
+use super::rm;
 use crate::cli::network::CreateArgs;
 use crate::net::declare::Declaration;
+use crate::net::lower;
 use crate::net::netlink::Wires;
 use crate::net::network::Network;
 use crate::store::{Home, networks, new_id};
 
-/// Declares a network and prints its id.
+/// Declares a network, makes the links of the host that it needs, and prints its id.
 pub fn create(home: &Home, args: &CreateArgs) -> Result<()> {
     let lock = networks::lock(home)?;
+    let mut wires = Wires::here()?;
     let network = Network::declare(
         &declaration(args),
         &networks::declared(home)?,
+        &wires.host()?,
         new_id()?,
         Timestamp::now(),
     )?;
-    check_parent(&network.parent)?;
+    // Kept first: should this process be killed now, the network's first container makes the links.
     networks::add(home, &network, &lock)?;
+    for lower in lower::plan(&network.parent) {
+        if let Err(error) = lower.take(&mut wires) {
+            rm::forget(home, &network, &lock, &mut wires)?;
+            return Err(error);
+        }
+    }
+    if args.internal && !network.parent.is_isolated() {
+        eprintln!(
+            "rmac: note: --internal leaves out the default route only: on layer 2 the containers still reach the LAN behind {0}, and it them; without -o parent a network is isolated",
+            network.parent.link
+        );
+    }
     println!("{}", network.id);
     Ok(())
 }
@@ -32,40 +48,12 @@ fn declaration(args: &CreateArgs) -> Declaration {
         ip_ranges: args.ip_range.clone(),
         gateways: args.gateway.clone(),
         aux: args.aux_address.clone(),
+        routes: args.route.clone(),
         options: args.opt.clone(),
         labels: args.label.clone(),
         internal: args.internal,
         ipv4: args.ipv4,
-        ipv6: args.ipv6,
+        ipv6: args.ipv6.clone(),
+        ipam: args.ipam_driver.clone(),
     }
-}
-
-/// Asks the kernel whether the parent can carry a macvlan. Told now, a mistake is one line; when the
-/// first container starts it is an errno.
-fn check_parent(parent: &str) -> Result<()> {
-    let mut wires = Wires::here()?;
-    let Some(link) = wires.parent(parent)? else {
-        let Some((base, vid)) = parent.split_once('.') else {
-            bail!(
-                "invalid subinterface vlan name {parent}, example formatting is eth0.10: there is no link {parent} on this host (see: ip link)"
-            );
-        };
-        ensure!(
-            wires.parent(base)?.is_some(),
-            "-o parent interface was not found on the host: {base} (see: ip link)"
-        );
-        bail!(
-            "there is no link {parent} on this host, and 802.1q sub-interfaces are not made yet: make it first (ip link add link {base} name {parent} type vlan id {vid}; ip link set {parent} up)"
-        );
-    };
-    ensure!(
-        !link.loopback,
-        "loopback interface is not a valid macvlan parent link: name the link that leads to the LAN, such as eth0"
-    );
-    if let Some(bridge) = wires.bridge_of(parent)? {
-        bail!(
-            "failed to create the macvlan port: device or resource busy: {parent} is a port of {bridge}, which takes every frame for itself; use -o parent={bridge}"
-        );
-    }
-    Ok(())
 }

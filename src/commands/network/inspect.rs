@@ -1,6 +1,6 @@
 //! `rmac network inspect`: everything about a network, in Docker's JSON.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{all_or_errors, runs};
 use crate::cli::network::InspectArgs;
 use crate::net::ipam;
-use crate::net::network::{Network, Pool};
+use crate::net::network::{Ipv6Policy, Network, Pool};
 use crate::out;
 use crate::store::leases::{self, Lease};
 use crate::store::{Home, networks};
@@ -52,7 +52,7 @@ fn describe(home: &Home, network: &Network) -> Result<Value> {
 
 /// The network as Docker describes it; only the `active` of its leases are endpoints.
 fn value(network: &Network, leases: &[Lease], active: &[&Lease]) -> Value {
-    let mut taken: Vec<Ipv4Addr> = leases.iter().map(|lease| lease.address).collect();
+    let mut taken: Vec<IpAddr> = leases.iter().flat_map(Lease::addresses).collect();
     taken.sort_unstable();
     let containers: Map<String, Value> = active
         .iter()
@@ -61,7 +61,7 @@ fn value(network: &Network, leases: &[Lease], active: &[&Lease]) -> Value {
     let ipam = match network.is_predefined() {
         true => json!({"Driver": "default", "Options": null, "Config": null}),
         false => json!({
-            "Driver": "default",
+            "Driver": network.ipam.as_str(),
             "Options": {},
             "Config": network.subnets.iter().map(config).collect::<Vec<_>>(),
         }),
@@ -73,7 +73,7 @@ fn value(network: &Network, leases: &[Lease], active: &[&Lease]) -> Value {
         "Scope": "local",
         "Driver": network.driver.to_string(),
         "EnableIPv4": network.enable_ipv4,
-        "EnableIPv6": network.enable_ipv6,
+        "EnableIPv6": network.ipv6 != Ipv6Policy::Off,
         "IPAM": ipam,
         "Internal": network.internal,
         "Attachable": false,
@@ -111,21 +111,25 @@ fn config(pool: &Pool) -> Value {
 }
 
 fn container(network: &Network, lease: &Lease) -> Value {
-    let pool = network
-        .subnets
-        .iter()
-        .find(|pool| pool.subnet.contains(&std::net::IpAddr::V4(lease.address)));
-    let prefix = pool.map_or(32, |pool| pool.subnet.prefix_len());
+    let with_prefix = |address: Option<IpAddr>| {
+        address.map_or_else(String::new, |address| {
+            let pool = ipam::pool_of(network, address);
+            match pool {
+                Some(pool) => format!("{address}/{}", pool.subnet.prefix_len()),
+                None => address.to_string(),
+            }
+        })
+    };
     json!({
         "Name": lease.name,
         "EndpointID": lease.endpoint,
-        "MacAddress": lease.mac,
-        "IPv4Address": format!("{}/{prefix}", lease.address),
-        "IPv6Address": "",
+        "MacAddress": lease.mac.map_or_else(String::new, |mac| mac.to_string()),
+        "IPv4Address": with_prefix(lease.ipv4.map(IpAddr::V4)),
+        "IPv6Address": with_prefix(lease.ipv6.map(IpAddr::V6)),
     })
 }
 
-fn usage(pool: &Pool, taken: &[Ipv4Addr]) -> Value {
+fn usage(pool: &Pool, taken: &[IpAddr]) -> Value {
     let (in_use, available) = ipam::count(pool, taken);
     json!({"IPsInUse": in_use, "DynamicIPsAvailable": available})
 }
@@ -135,6 +139,7 @@ mod tests {
     use super::*;
     use crate::net::declare::Declaration;
     use crate::net::endpoint::Mac;
+    use crate::net::host::{Host, Link};
     use crate::store::leases::State;
 
     #[test]
@@ -148,12 +153,21 @@ mod tests {
             ..Declaration::default()
         };
         let created = "2026-11-24T07:00:00.5Z".parse().unwrap();
-        let network = Network::declare(&declaration, &[], "5e".repeat(32), created).unwrap();
-        let address = Ipv4Addr::new(172, 16, 86, 2);
+        let host = Host {
+            links: vec![Link {
+                index: 2,
+                name: "eth0".into(),
+                ..Link::default()
+            }],
+            default_route: None,
+        };
+        let network = Network::declare(&declaration, &[], &host, "5e".repeat(32), created).unwrap();
+        let address = std::net::Ipv4Addr::new(172, 16, 86, 2);
         let lease = Lease {
             state: State::Held,
-            address,
-            mac: Mac::of(address),
+            ipv4: Some(address),
+            ipv6: None,
+            mac: Some(Mac::of(address)),
             container: "be".repeat(32),
             endpoint: "8c".repeat(32),
             name: "my-macvlan-alpine".into(),

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::cli::network::LsArgs;
-use crate::net::network::Network;
+use crate::net::network::{Ipv6Policy, Network};
 use crate::out::{Columns, Format};
 use crate::store::{Home, networks, short};
 
@@ -60,7 +60,7 @@ fn row(args: &LsArgs, network: &Network) -> Value {
         "Driver": network.driver.to_string(),
         "ID": id,
         "IPv4": network.enable_ipv4.to_string(),
-        "IPv6": network.enable_ipv6.to_string(),
+        "IPv6": (network.ipv6 != Ipv6Policy::Off).to_string(),
         "Internal": network.internal.to_string(),
         "Labels": labels.join(","),
         "Name": network.name,

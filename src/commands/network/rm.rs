@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{all_or_errors, runs};
 use crate::cli::network::RmArgs;
+use crate::net::netlink::Wires;
 use crate::net::network::Network;
 use crate::store::claim::wait_until_free;
 use crate::store::{Home, leases, networks, short};
@@ -54,7 +55,33 @@ fn remove(home: &Home, network: &Network) -> Result<()> {
             names.join(" ")
         );
     }
-    networks::remove(home, network)
+    let lock = networks::lock(home)?;
+    forget(home, network, &lock, &mut Wires::here()?)
+}
+
+/// Forgets a network, and deletes the links of the host that rmac made for it and that no other
+/// network uses.
+pub fn forget(
+    home: &Home,
+    network: &Network,
+    _lock: &networks::Lock,
+    wires: &mut Wires,
+) -> Result<()> {
+    networks::remove(home, network)?;
+    let others = networks::declared(home)?;
+    let used = |link: &str| {
+        let mut made = others.iter().flat_map(|other| &other.parent.made);
+        others.iter().any(|other| other.parent.link == link) || made.any(|made| made.link() == link)
+    };
+    // The upmost first.
+    for lower in network.parent.made.iter().rev() {
+        if !used(lower.link()) {
+            lower.delete(wires).with_context(|| {
+                format!("the network {} is gone, but its link is not", network.name)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the lease's container runs. One that is just ending is waited for: `stop` and `network rm`

@@ -1,0 +1,81 @@
+//! Verbs that the other tests do not tell of: pause, unpause, rename, restart, top.
+
+mod common;
+
+use common::Lab;
+
+#[test]
+fn a_paused_container_stands_still_and_can_be_stopped() {
+    let lab = Lab::with_image();
+    let count = "while :; do echo tick; sleep 0.02; done";
+    lab.rmac(&[
+        "run",
+        "-d",
+        "--name",
+        "clock",
+        lab.image(),
+        "sh",
+        "-c",
+        count,
+    ])
+    .ok();
+    let ticks = || lab.rmac(&["logs", "clock"]).ok().lines().count();
+    lab.rmac(&["pause", "clock"]).ok();
+    lab.rmac(&["pause", "clock"])
+        .says("is already paused")
+        .ended(1);
+    lab.rmac(&["ps", "--format", "{{.Status}} {{.State}}"])
+        .says("(Paused) paused")
+        .ok();
+    let before = ticks();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(ticks(), before);
+    lab.rmac(&["unpause", "clock"]).ok();
+    lab.rmac(&["unpause", "clock"])
+        .says("is not paused")
+        .ended(1);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(ticks() > before);
+    for end in [&["stop", "-t", "0", "clock"][..], &["kill", "clock"]] {
+        lab.rmac(&["start", "clock"]).ok();
+        lab.rmac(&["pause", "clock"]).ok();
+        lab.rmac(end).ok();
+        lab.rmac(&[
+            "inspect",
+            "-f",
+            "{{.State.Status}} {{.State.Paused}}",
+            "clock",
+        ])
+        .says("exited false")
+        .ok();
+    }
+}
+
+#[test]
+fn a_container_can_be_renamed_restarted_and_looked_into() {
+    let lab = Lab::with_image();
+    lab.rmac(&["run", "-d", "--name", "one", lab.image(), "sleep", "1000"])
+        .ok();
+    lab.rmac(&["create", "--name", "other", lab.image(), "true"])
+        .ok();
+    lab.rmac(&["rename", "one", "other"])
+        .says("already in use")
+        .ended(1);
+    lab.rmac(&["rename", "one", "one"])
+        .says("same name")
+        .ended(1);
+    lab.rmac(&["rename", "one", "two"]).ok();
+    lab.rmac(&["exec", "one", "true"])
+        .says("No such container: one")
+        .ended(1);
+    let top = lab.rmac(&["top", "two"]).ok();
+    assert!(
+        top.starts_with("UID") && top.contains("sleep 1000"),
+        "{top}"
+    );
+    let pid = || lab.rmac(&["inspect", "-f", "{{.State.Pid}}", "two"]).ok();
+    let before = pid();
+    lab.rmac(&["restart", "-t", "0", "two"]).ok();
+    assert_ne!(pid(), before);
+    lab.rmac(&["top", "other"]).says("is not running").ended(1);
+}
