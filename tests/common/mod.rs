@@ -15,6 +15,7 @@
 
 #![allow(dead_code)] // each test file uses a part
 
+pub mod bundle;
 pub mod kernel;
 pub mod net;
 pub mod terminal;
