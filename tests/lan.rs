@@ -243,6 +243,8 @@ fn the_host_reaches_its_containers() {
     .ok();
     lab.sh("ping -c 1 -W 2 172.16.86.1").ok();
     lab.sh("rmac stop -t 0 c1").ok();
+    // The answer to a stop does not wait for the links.
+    eventually(&lab, "! ip route show | grep '172.16.86.2 '");
     let links = || lab.sh("ls /sys/class/net; ip route show").ok();
     assert!(
         links().contains("rmac-") && !links().contains("172.16.86.2 "),
