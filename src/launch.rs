@@ -206,11 +206,8 @@ fn attempt(
     };
     drop(theirs);
     listener.took(Side::Host, &plan.clone, before.elapsed());
-    let netns = if plan.wire.is_empty() {
-        None
-    } else {
-        netns::of_process(pid).ok()
-    };
+    let wires = !plan.wire.is_empty();
+    let netns = wires.then(|| netns::of_process(pid).ok()).flatten();
     let wired = listener
         .born(pid)
         .map_err(Failure::from)

@@ -87,10 +87,15 @@ fn containers_find_each_other_by_name_alias_and_id() {
     let state = lab.root().join("containers").join(first.trim());
     assert!(state.join("hosts").exists());
     lab.sh("kill -9 $(grep -h '\"monitor\"' $RMAC_ROOT/containers/$(rmac ps -q --no-trunc -f name=third)/state.json | tr -dc 0-9)").ok();
-    lab.sh("rmac ps").ok();
-    eventually(|| match hosts().contains("third") {
-        true => Err(hosts()),
-        false => Ok(()),
+    eventually(|| {
+        match lab
+            .sh("rmac ps >/dev/null; rmac exec first cat /etc/hosts")
+            .ok()
+            .contains("third")
+        {
+            true => Err(hosts()),
+            false => Ok(()),
+        }
     });
 }
 

@@ -202,6 +202,21 @@ fn an_address_is_announced_three_times() {
 }
 
 #[test]
+fn an_ipv6_address_is_announced_too() {
+    let lab = Lab::with_image();
+    lab.sh("rmac network create --ipv6 --subnet fd00:86::/64 -o parent=eth0 --ipv4=false six")
+        .ok();
+    let ear = ear(&lab, "router", 0x86dd);
+    run(&lab, "--name c1 --network six").ok();
+    std::thread::sleep(Duration::from_millis(2600));
+    let target: std::net::Ipv6Addr = "fd00:86::1".parse().unwrap();
+    let ours = |frame: &&Vec<u8>| {
+        frame.len() >= 78 && frame[54] == 136 && frame[62..78] == target.octets()
+    };
+    assert_eq!(frames(&ear).iter().filter(ours).count(), 3);
+}
+
+#[test]
 fn an_address_is_defended_and_the_rival_is_written_down() {
     let lab = Lab::with_image();
     lan(&lab, "");
@@ -257,10 +272,11 @@ fn the_host_reaches_its_containers() {
     eventually(&lab, "rmac ps >/dev/null; ! ls /sys/class/net | grep rmac-");
     lab.sh("rmac rm -f c1 c2 && rmac network rm lan").ok();
 
-    lan(&lab, "-o host_access=172.16.86.200");
+    // With an address of its own, which is nobody else's.
+    lan(&lab, "-o host_access=172.16.86.2");
     run(&lab, "--name c1 --network lan").ok();
-    lab.sh("ping -c 1 -W 2 172.16.86.2").ok();
-    lab.sh("rmac exec c1 ping -c 1 -W 2 172.16.86.200").ok();
+    lab.sh("ping -c 1 -W 2 172.16.86.3").ok();
+    lab.sh("rmac exec c1 ping -c 1 -W 2 172.16.86.2").ok();
     lab.sh("rmac rm -f c1").ok();
     eventually(&lab, "! ls /sys/class/net | grep rmac-");
 }

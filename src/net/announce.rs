@@ -1,4 +1,4 @@
-//! Announcing an address: gratuitous ARP.
+//! Announcing an address: gratuitous ARP, and the unsolicited neighbour advertisement of IPv6.
 //!
 //! Every station of a LAN remembers for a while which hardware address an IP address had. Whoever
 //! takes over an address says so by an ARP request, broadcast, that asks for its own address: nobody
@@ -10,7 +10,7 @@
 //! They are made here, with a packet socket, packet(7), by whoever stays with the container: the kernel
 //! takes some 10 ms to close such a socket, which nobody should have to wait for.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -31,14 +31,20 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Announces every address of `endpoints` once, in the container's network namespace.
 pub fn announce(netns: BorrowedFd<'_>, endpoints: &[Endpoint]) -> Result<()> {
-    let addressed = endpoints
+    let announced = endpoints
         .iter()
         .filter(|endpoint| !endpoint.kind.is_layer_3())
-        .filter_map(|endpoint| Some((endpoint, endpoint.mac?, endpoint.ipv4?.addr())));
+        .filter_map(|endpoint| Some((endpoint, endpoint.mac?)));
     netns::within(netns, || {
-        for (endpoint, mac, address) in addressed {
-            send(&endpoint.ifname, &frame(mac, address))
-                .with_context(|| format!("announce {address} on {}", endpoint.ifname))?;
+        for (endpoint, mac) in announced {
+            for address in endpoint.addresses().map(|net| net.addr()) {
+                let frame = match address {
+                    IpAddr::V4(address) => frame(mac, address).to_vec(),
+                    IpAddr::V6(address) => advertisement(mac, address),
+                };
+                send(&endpoint.ifname, &frame)
+                    .with_context(|| format!("announce {address} on {}", endpoint.ifname))?;
+            }
         }
         Ok(())
     })

@@ -7,10 +7,11 @@
 //!
 //! RFC 5227 asks three times and takes up to seven seconds. That is made for machines that come up once
 //! a day; a container starts in some ten milliseconds. So rmac asks once, while the container's
-//! first process is still preparing its file tree, and waits for [`WINDOW`]: a wired station answers
-//! within a millisecond, a program or a sleeping telephone may not. For those the socket stays
-//! open: the monitor goes on listening as long as the container runs, defends the address with an
-//! announcement (RFC 5227 section 2.4 (b)), and notes down who else has it.
+//! first process is still preparing its file tree, and waits for [`WINDOW`], the most by which a start
+//! can be later than with `-o conflict=off`. A wired station answers within a millisecond; a sleeping
+//! telephone may not. For that one the socket stays open: the monitor goes on listening as long as the
+//! container runs, defends the address with an announcement (RFC 5227 section 2.4 (b)), and notes down
+//! who else has it.
 //!
 //! The socket is a packet socket, packet(7), with a filter that lets pass only what speaks of the one
 //! address, so that a busy LAN does not wake the monitor.

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::net::conflict::Conflict;
 use crate::net::endpoint::{Endpoint, Mac};
+use crate::net::host_access;
 use crate::net::network::Network;
 use crate::request::{NetworkMode, NetworkRequest};
 use crate::store::containers::Record;
@@ -94,6 +95,9 @@ pub fn decline(home: &Home, record: &mut Record, conflict: &Conflict) -> Result<
 fn avoid(home: &Home, network: &Network, wanted: &NetworkRequest) -> Vec<IpAddr> {
     let mut seen = foreign::list(home, &network.id);
     seen.retain(|address| !is_requested(wanted, *address));
+    // The host's own address on this network, though its link may not be there just now.
+    let shim = host_access::shim(network).ok().flatten();
+    seen.extend(shim.and_then(|shim| shim.address).map(IpAddr::V4));
     seen
 }
 
