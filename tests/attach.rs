@@ -68,6 +68,9 @@ fn containers_find_each_other_by_name_alias_and_id() {
                 .ok();
         }
     }
+    lab.sh("rmac rename second moved && rmac exec first ping -c 1 -W 2 moved")
+        .ok();
+    lab.sh("rmac rename moved second").ok();
     // What the program writes into the file stays, and the file stays the same.
     lab.sh("rmac exec first sh -c 'echo 10.1.2.3 mine >> /etc/hosts'")
         .ok();

@@ -55,7 +55,7 @@ fn the_script_makes_the_same_container() {
     ];
     for flags in variants {
         let run = |more: &[&str]| {
-            let mut arguments = vec!["run", "--rm", "-h", "twin"];
+            let mut arguments = vec!["run", "--rm", "-h", "twin", "--name", "twin"];
             arguments.extend(flags);
             arguments.extend(more);
             arguments.extend([lab.image(), "sh", "-c", LOOK]);
@@ -181,7 +181,10 @@ fn normal(text: &str) -> Vec<String> {
         let words = line.split(' ').map(|word| {
             let number = word.chars().all(|c| c.is_ascii_digit() || c == ':');
             let hex = word.len() > 64;
+            // A short id, as /etc/hosts names the container.
+            let short = word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit());
             match (number, hex) {
+                _ if short => "ID".to_owned(),
                 (true, _) => "N".to_owned(),
                 (_, true) => strip_ids(word),
                 _ => word.to_owned(),

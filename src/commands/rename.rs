@@ -5,7 +5,8 @@ use anyhow::{Result, bail};
 use super::run::check_name;
 use crate::cli::container::RenameArgs;
 use crate::store::Home;
-use crate::store::containers;
+use crate::store::containers::{self, Record};
+use crate::supervise::{monitor, peers};
 
 /// `rmac rename`.
 pub fn rename(home: &Home, args: &RenameArgs) -> Result<u8> {
@@ -16,7 +17,9 @@ pub fn rename(home: &Home, args: &RenameArgs) -> Result<u8> {
     }
     containers::claim_name(home, &record.id, &args.new)?;
     let old = std::mem::replace(&mut record.name, args.new.clone());
-    record.save(home)?;
+    Record::update(home, &record.id, |kept| kept.name.clone_from(&args.new))?;
     containers::free_name(home, &record.id, &old);
+    // Its peers know it by its name.
+    peers::update(home, monitor::networks(&record))?;
     Ok(0)
 }

@@ -31,7 +31,7 @@ use crate::lesson::{Lesson, Shell};
 use crate::sys::packet::{self, Test};
 
 /// How long an answer is waited for.
-pub const WINDOW: Duration = Duration::from_millis(4);
+pub const WINDOW: Duration = Duration::from_millis(2);
 
 /// The least time between two defences of an address (RFC 5227, DEFEND_INTERVAL).
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
@@ -89,7 +89,7 @@ impl Step {
         let Step::Probe(targets) = self;
         let ask = |target: &Target| match target.address {
             IpAddr::V4(address) => format!(
-                "nsenter -t \"$pid\" -n arping -D -c 1 -w 1 -I {} {address}",
+                "! command -v arping > /dev/null || nsenter -t \"$pid\" -n arping -D -q -c 1 -w 1 -I {} {address}    # of iputils",
                 Shell::quote(&target.dev)
             ),
             IpAddr::V6(_) => {
