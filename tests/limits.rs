@@ -9,18 +9,11 @@ use common::Lab;
 fn too_much_memory_ends_the_container() {
     let lab = Lab::with_image();
     let image = lab.image();
-    // A file system in memory counts; tail keeps all of an endless line.
-    let hungry = "head -c 200000000 /dev/zero | tail";
-    lab.sh(&format!(
-        "rmac run --name c1 -m 32m {image} sh -c '{hungry}'"
-    ))
-    .ended(137);
-    let killed = lab.sh("rmac inspect -f '{{.State.OOMKilled}}' c1").ok();
-    eprintln!("OOMKilled: {}", killed.trim());
-    lab.sh(&format!(
-        "rmac run --rm -m 512m {image} sh -c '{hungry}' | wc -c"
-    ))
-    .ok();
+    let hungry = "dd if=/dev/zero of=/dev/null bs=100M count=1";
+    lab.sh(&format!("rmac run --name c1 -m 32m {image} {hungry}"))
+        .ended(137);
+    lab.sh(&format!("rmac run --rm -m 512m {image} {hungry}"))
+        .ok();
     lab.rmac(&["rm", "c1"]).ok();
 }
 

@@ -457,9 +457,19 @@ fn the_mtu_is_the_parents_or_less() {
     lab.network(&format!("{SUBNET} -o parent=eth0 -o mtu=1500 net"))
         .ended(1)
         .says("invalid MTU 1500: that of the parent eth0 is 1450");
-    lab.network(&format!("{SUBNET} -o parent=eth0 -o bcqueuelen=5000 net"))
+    lab.network(&format!(
+        "{SUBNET} -o parent=eth0 -o bcqueuelen=5000 -o bclim=7 net"
+    ))
+    .ok();
+    lab.sleeper("c3", "net", "").ok();
+    let shown = lab
+        .sh("nsenter -t $(rmac inspect -f '{{.State.Pid}}' c3) -n ip -d link show eth0")
         .ok();
-    assert_eq!(mtu(), "1450");
+    assert!(
+        shown.contains("bcqueuelen 5000") && shown.contains("mtu 1450"),
+        "{shown}"
+    );
+    lab.remove("c3", "net");
 }
 
 #[test]

@@ -194,6 +194,14 @@ mod tests {
     }
 
     #[test]
+    fn an_ipv6_address_alone_has_a_mac_of_its_own() {
+        let mac = |text: &str| Mac::of_ipv6(text.parse().unwrap());
+        assert_eq!(mac("fd00::2"), mac("fd00::2"));
+        assert_ne!(mac("fd00::2"), mac("fd01::2"));
+        assert!(mac("fd00::2").is_unicast());
+    }
+
+    #[test]
     fn what_is_no_mac_is_refused() {
         for text in [
             "",
