@@ -51,7 +51,7 @@ fn compare(bench: &mut Bench, work: &str, image: &str, rounds: usize) -> Result<
         contender("rmac", fixed(format!("{rmac} pull -q {name}")))
             .after(fixed(format!("{rmac} rmi {name}"))),
     ];
-    if let Some(podman) = &bench.peers.podman {
+    if let Some(podman) = &podman {
         all.push(
             contender(
                 "podman",
