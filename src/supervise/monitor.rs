@@ -227,6 +227,7 @@ impl Monitor {
         state.exit_code = exit_code(&running.pidfd)?;
         state.status = Status::Exited;
         state.process = None;
+        state.paused = false;
         state.finished = Some(Timestamp::now());
         if self.record.request.auto_remove {
             // The name is free at once; the addresses are when the link is gone, and say so meanwhile.

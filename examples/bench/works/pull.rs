@@ -29,8 +29,9 @@ pub fn large(bench: &mut Bench) -> Result<()> {
             .report
             .ratio(("pull 5 x 100 MB", "rmac"), ("pull 5 x 100 MB", peer), 0.6);
     }
-    let words = format!("pull -q {REGISTRY}/layers");
-    let _ = bench.rmac(&format!("rmi {REGISTRY}/layers")).run();
+    let root = format!("--root {}/pulled", bench.dir.display());
+    let words = format!("{root} pull -q {REGISTRY}/layers");
+    let _ = bench.rmac(&format!("{root} rmi {REGISTRY}/layers")).run();
     let (_, memory) = peak(&bench.rmac(&words))?;
     let memory = memory / 1024.0;
     bench
@@ -42,12 +43,15 @@ pub fn large(bench: &mut Bench) -> Result<()> {
 fn compare(bench: &mut Bench, work: &str, image: &str, rounds: usize) -> Result<()> {
     let name = format!("{REGISTRY}/{image}");
     let fixed = |text: String| move |_| Line::of(&text);
-    let rmac = &bench.rmac;
+    // Stores of their own: the others have the image's layers already.
+    let rmac = &format!("{} --root {}/pulled", bench.rmac, bench.dir.display());
+    let podman = bench.peers.podman.as_ref();
+    let podman = podman.map(|call| call.replace("/root --runroot", "/pulled --runroot"));
     let mut all: Vec<Contender> = vec![
         contender("rmac", fixed(format!("{rmac} pull -q {name}")))
             .after(fixed(format!("{rmac} rmi {name}"))),
     ];
-    if let Some(podman) = &bench.peers.podman {
+    if let Some(podman) = &podman {
         all.push(
             contender(
                 "podman",
