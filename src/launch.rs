@@ -28,8 +28,9 @@ use nix::unistd::Pid;
 
 use crate::kernel::program::NoProgram;
 use crate::kernel::terminal::Stdio;
+use crate::net::conflict::Sentinel;
 use crate::net::netlink::Wires;
-use crate::net::netns;
+use crate::net::{dhcp, netns};
 use crate::plan::Plan;
 use crate::step::{Place, Step};
 use crate::sys::{self, Clone};
@@ -46,6 +47,10 @@ pub struct Running {
     pub master: Option<OwnedFd>,
     /// Its network namespace, which lives on as long as this does.
     pub netns: Option<OwnedFd>,
+    /// What listens on for other owners of its addresses.
+    pub sentinels: Vec<Sentinel>,
+    /// Its DHCP clients, each with its lease.
+    pub clients: Vec<(dhcp::Client, dhcp::Lease)>,
 }
 
 /// Why a container could not be started.
@@ -212,10 +217,7 @@ fn attempt(
     } else {
         netns::of_process(pid).ok()
     };
-    let wired = listener
-        .born(pid)
-        .map_err(Failure::from)
-        .and_then(|()| map(plan, place, pid, &ours, listener))
+    let wired = map(plan, place, pid, &ours, listener)
         .and_then(|()| wire(plan, place, taken, netns.as_ref(), listener));
     // On Linux a socket that closes without "go" ends the child, so it needs no killing here.
     let started = wired.and_then(|()| converse(plan, place, &ours, listener));
@@ -225,6 +227,8 @@ fn attempt(
             pidfd,
             master,
             netns,
+            sentinels: std::mem::take(&mut place.sentinels),
+            clients: std::mem::take(&mut place.clients),
         }),
         Err(failure) => {
             let _ = sys::pidfd_send_signal(pidfd.as_fd(), nix::libc::SIGKILL);
@@ -255,6 +259,7 @@ fn wire(
 ) -> Result<(), Failure> {
     let Some(netns) = netns else { return Ok(()) };
     place.wires = Some(Wires::open(netns.as_fd())?);
+    place.netns = Some(netns.try_clone().context("duplicate a descriptor")?);
     for step in &plan.wire {
         take(step, place, Side::Host, listener)?;
         taken.wired += 1;
@@ -271,6 +276,7 @@ fn map(
     socket: &OwnedFd,
     listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
+    listener.born(pid)?;
     place.pid = Some(pid);
     for step in &plan.map {
         take(step, place, Side::Host, listener)?;

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use rmac::cli::{Cli, mistakes};
+use rmac::cli::{Cli, mistakes, quick};
 use rmac::{commands, exit};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let words: Vec<_> = std::env::args_os().collect();
+    let cli = match quick::parse(&words).map_or_else(|| Cli::try_parse_from(&words), Ok) {
         Ok(cli) => cli,
         Err(error) => {
             if let Some(text) = mistakes::in_dockers_words(&error) {

@@ -12,6 +12,8 @@
 //! enter      child: session, limits, seccomp, capabilities, user, program
 //! ```
 
+pub mod wire;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -25,7 +27,7 @@ use crate::kernel::{
     namespaces, program, rootfs, seccomp, signals, sysctl, terminal, user,
 };
 use crate::net::endpoint::Endpoint;
-use crate::net::link;
+use crate::plan::wire::Client;
 use crate::step::Step;
 
 /// What is done to make a container, in order.
@@ -84,6 +86,8 @@ pub struct Inputs<'a> {
     pub attach_at: &'a Path,
     /// The container's place on its networks.
     pub endpoints: &'a [Endpoint],
+    /// Who it is to a DHCP server.
+    pub client: &'a Client,
     /// The text of `/etc/hosts`.
     pub hosts: &'a str,
     /// The text of `/etc/resolv.conf`.
@@ -102,16 +106,18 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
         .as_ref()
         .and_then(|linux| linux.resources().as_ref());
     let (clone, unshare) = namespaces::plan(spec);
+    let (born_in, join) = namespaces::plan_files(spec);
 
     let mut host: Vec<Step> = cgroups::plan_host(inputs.layout, path, resources)?
         .into_iter()
         .map(Step::Cgroup)
         .collect();
     host.extend(files(inputs).into_iter().map(Step::Identity));
+    host.extend(born_in.into_iter().map(Step::Namespace));
 
     let own_network = namespaces::has(spec, LinuxNamespaceType::Network);
     let wire = if own_network {
-        link::plan(inputs.endpoints)
+        wire::wire(inputs.endpoints, inputs.client)
     } else {
         vec![]
     };
@@ -120,7 +126,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
         .into_iter()
         .map(Step::Cgroup)
         .collect();
-    prepare.extend(unshare.into_iter().map(Step::Namespace));
+    prepare.extend(join.into_iter().chain(unshare).map(Step::Namespace));
     let overlay = rootfs::Step::Overlay {
         lower: inputs.layers.to_vec(),
         upper: inputs.directory.join("upper"),
@@ -135,7 +141,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
         clone: Step::Namespace(clone),
         cgroup: born_into(inputs.layout, path),
         map: vec![],
-        wire: wire.into_iter().map(Step::Link).collect(),
+        wire,
         prepare,
         meet: vec![],
         enter: enter(spec, process, inputs.first)?,
@@ -180,7 +186,7 @@ pub fn plan_bundle(bundle: &Bundle<'_>) -> Result<Plan> {
     prepare.extend(join.into_iter().chain(unshare).map(Step::Namespace));
     prepare.extend(become_root.into_iter().map(Step::Ids));
     let wire = if namespaces::has(spec, LinuxNamespaceType::Network) {
-        link::plan(&[])
+        crate::net::link::plan(&[])
     } else {
         vec![]
     };

@@ -83,6 +83,8 @@ pub enum NetworkMode {
     None,
     /// The host's.
     Host,
+    /// That of another container, by its id.
+    Container(String),
     /// Its own with links into these networks, by name.
     Networks(Vec<NetworkRequest>),
 }
@@ -95,10 +97,18 @@ pub struct NetworkRequest {
     pub name: String,
     /// `--ip`.
     pub ipv4: Option<std::net::Ipv4Addr>,
+    /// `--ip6`.
+    pub ipv6: Option<std::net::Ipv6Addr>,
     /// `--mac-address`.
     pub mac: Option<String>,
     /// `--network-alias`.
     pub aliases: Vec<String>,
+    /// The interface's name in the container; `None` takes the lowest free `ethN`.
+    pub ifname: Option<String>,
+    /// Who of several networks has the default route: the highest.
+    pub gw_priority: i32,
+    /// `driver-opt` as given.
+    pub driver_opts: BTreeMap<String, String>,
 }
 
 /// One `-v` or `--mount type=bind`.

@@ -6,6 +6,7 @@
 
 mod mounts;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -28,6 +29,19 @@ pub struct Place<'a> {
     pub directory: &'a Path,
     /// The host's name, which a container on the host's network carries.
     pub host_name: &'a str,
+    /// The container whose network it shares.
+    pub shared: Option<Shared<'a>>,
+}
+
+/// Another container's network: who shares it has its name and its files, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shared<'a> {
+    /// Its network namespace, `/proc/PID/ns/net`.
+    pub netns: &'a Path,
+    /// Its directory, which holds `hosts`, `hostname` and `resolv.conf`.
+    pub directory: &'a Path,
+    /// Its host name.
+    pub hostname: &'a str,
 }
 
 /// Docker's search path where neither image nor request has one.
@@ -39,7 +53,10 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// Names the flag that cannot be followed.
 pub fn spec(image: &Config, request: &Request, place: &Place<'_>) -> Result<Spec> {
     let process = process(image, request, place)?;
-    let linux = linux(request, place, &process)?;
+    let linux = linux(request, place)?;
+    let filtered = !request.privileged && !request.seccomp_unconfined;
+    let annotations: HashMap<String, String> =
+        filtered.then(seccomp::default_mark).into_iter().collect();
     let root = RootBuilder::default()
         .path("rootfs")
         .readonly(request.read_only)
@@ -51,6 +68,7 @@ pub fn spec(image: &Config, request: &Request, place: &Place<'_>) -> Result<Spec
         .process(process)
         .mounts(mounts::mounts(request, place)?)
         .linux(linux)
+        .annotations(annotations)
         .build()
         .context("put the runtime spec together")
 }
@@ -80,10 +98,11 @@ pub fn args(image: &Config, request: &Request) -> Vec<String> {
 
 /// The host name inside: `-h`, the host's own on the host's network, else the short id.
 pub fn hostname(request: &Request, place: &Place<'_>) -> String {
-    match (&request.hostname, &request.network) {
-        (Some(name), _) => name.clone(),
-        (None, NetworkMode::Host) => place.host_name.to_owned(),
-        (None, _) => place.id[..place.id.len().min(12)].to_owned(),
+    match (&request.hostname, &request.network, place.shared) {
+        (Some(name), ..) => name.clone(),
+        (None, _, Some(shared)) => shared.hostname.to_owned(),
+        (None, NetworkMode::Host, _) => place.host_name.to_owned(),
+        (None, ..) => place.id[..place.id.len().min(12)].to_owned(),
     }
 }
 
@@ -152,11 +171,7 @@ fn process(image: &Config, request: &Request, place: &Place<'_>) -> Result<Proce
     builder.build().context("put the process together")
 }
 
-fn linux(
-    request: &Request,
-    place: &Place<'_>,
-    process: &Process,
-) -> Result<oci_spec::runtime::Linux> {
+fn linux(request: &Request, place: &Place<'_>) -> Result<oci_spec::runtime::Linux> {
     let mut kinds = vec![
         LinuxNamespaceType::Mount,
         LinuxNamespaceType::Pid,
@@ -167,10 +182,15 @@ fn linux(
     if request.network != NetworkMode::Host {
         kinds.push(LinuxNamespaceType::Network);
     }
-    let namespaces: Result<Vec<_>, _> = kinds
-        .into_iter()
-        .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build())
-        .collect();
+    let namespace = |kind| {
+        let builder = LinuxNamespaceBuilder::default().typ(kind);
+        match place.shared {
+            Some(shared) if kind == LinuxNamespaceType::Network => builder.path(shared.netns),
+            _ => builder,
+        }
+        .build()
+    };
+    let namespaces: Result<Vec<_>, _> = kinds.into_iter().map(namespace).collect();
     let mut builder = LinuxBuilder::default()
         .namespaces(namespaces?)
         .cgroups_path(Path::new("/rmac").join(place.id))
@@ -179,13 +199,6 @@ fn linux(
         builder = builder
             .masked_paths(get_default_maskedpaths())
             .readonly_paths(get_default_readonly_paths());
-        if !request.seccomp_unconfined {
-            let held = process
-                .capabilities()
-                .as_ref()
-                .and_then(|sets| sets.bounding().clone());
-            builder = builder.seccomp(seccomp::default_profile(&held.unwrap_or_default()));
-        }
     } else {
         builder = builder.masked_paths(vec![]).readonly_paths(vec![]);
     }

@@ -16,8 +16,8 @@ use crate::kernel::{
     namespaces, program, rootfs, seccomp, signals, sysctl, terminal, user,
 };
 use crate::lesson::{Lesson, Shell};
-use crate::net::link;
 use crate::net::netlink::Wires;
+use crate::net::{conflict, dhcp, link};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +36,10 @@ pub enum Step {
     Identity(identity::Step),
     /// See [`link`].
     Link(link::Step),
+    /// See [`conflict`].
+    Conflict(conflict::Step),
+    /// See [`dhcp`].
+    Dhcp(dhcp::Step),
     /// See [`terminal`].
     Terminal(terminal::Step),
     /// See [`signals`].
@@ -75,17 +79,23 @@ pub struct Place {
     pub master: Option<OwnedFd>,
     /// The sockets to the kernel's network, on the host's side.
     pub wires: Option<Wires>,
+    /// The container's network namespace, on the host's side.
+    pub netns: Option<OwnedFd>,
+    /// What listens on for other owners of the addresses.
+    pub sentinels: Vec<conflict::Sentinel>,
+    /// The DHCP clients, each with its lease.
+    pub clients: Vec<(dhcp::Client, dhcp::Lease)>,
     /// The container's first process, for one more that joins it.
     pub container: Option<OwnedFd>,
+    /// Descriptors that are the host's alone: the child lets go of its copies at once, since a lock lives
+    /// as long as any copy of it, and a socket shows its end only when all are closed.
+    pub private: Vec<RawFd>,
     /// The container's first process as the host sees it, on the host's side.
     pub pid: Option<nix::unistd::Pid>,
     /// The socket at which a container waits for `start`.
     pub gate: Option<OwnedFd>,
     /// The child's end of the talk with the host.
     pub speaker: Option<OwnedFd>,
-    /// Descriptors that are the host's alone: the child lets go of its copies at once, since a lock lives
-    /// as long as any copy of it, and a socket shows its end only when all are closed.
-    pub private: Vec<RawFd>,
     /// The home directory of the user that the program runs as.
     pub home: Option<String>,
 }
@@ -100,6 +110,8 @@ macro_rules! each {
             Step::Device($step) => $what,
             Step::Identity($step) => $what,
             Step::Link($step) => $what,
+            Step::Conflict($step) => $what,
+            Step::Dhcp($step) => $what,
             Step::Terminal($step) => $what,
             Step::Signal($step) => $what,
             Step::Limit($step) => $what,
@@ -136,7 +148,7 @@ impl Step {
             Step::Mount(_) => "mounts",
             Step::Device(_) => "devices",
             Step::Identity(_) => "identity",
-            Step::Link(_) => "network",
+            Step::Link(_) | Step::Conflict(_) | Step::Dhcp(_) => "network",
             Step::Terminal(_) => "terminal",
             Step::Signal(_) => "signals",
             Step::Limit(_) => "limits",
@@ -167,6 +179,11 @@ impl Step {
             Step::Device(step) => step.take(place.dev()?.as_fd()),
             Step::Identity(step) => step.take(),
             Step::Link(step) => step.take(place.wires.as_mut().context("no network to work on")?),
+            Step::Conflict(step) => {
+                let netns = place.netns.as_ref().context("no network to work on")?;
+                step.take(netns.as_fd(), &mut place.sentinels)
+            }
+            Step::Dhcp(step) => place.take_dhcp(step),
             Step::Terminal(step) => place.take_terminal(step),
             Step::Signal(step) => step.take(),
             Step::Limit(step) => step.take(),
@@ -197,6 +214,11 @@ impl Step {
         match self {
             Step::Cgroup(step) => step.undo(),
             Step::Link(step) => step.undo(place.wires.as_mut().context("no network to work on")?),
+            Step::Dhcp(_) => {
+                let clients = place.clients.drain(..);
+                clients.for_each(|(mut client, _)| client.release());
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -217,6 +239,22 @@ impl Place {
                 .context("open /dev")?,
         };
         Ok(self.dev.insert(dev))
+    }
+
+    /// The address of a lease goes onto the link, its router into the routes.
+    fn take_dhcp(&mut self, step: &dhcp::Step) -> Result<()> {
+        let netns = self.netns.as_ref().context("no network to work on")?;
+        let wires = self.wires.as_mut().context("no network to work on")?;
+        let (client, lease) = step.take(netns.as_fd())?;
+        for step in link::plan_lease(client.dev(), &lease) {
+            match step.take(wires) {
+                // Another network's router has the default route already.
+                Err(error) if is_there(&error) => (),
+                result => result?,
+            }
+        }
+        self.clients.push((client, lease));
+        Ok(())
     }
 
     fn take_terminal(&mut self, step: &terminal::Step) -> Result<()> {
@@ -245,6 +283,11 @@ impl Place {
             }
         }
     }
+}
+
+fn is_there(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<crate::net::netlink::Refused>();
+    refused.is_some_and(|refused| refused.errno == nix::errno::Errno::EEXIST)
 }
 
 fn tree(root: &Option<Root>) -> Result<&Root> {

@@ -6,6 +6,8 @@
 
 pub mod bpf;
 pub mod capabilities;
+pub mod heap;
+pub mod packet;
 pub mod seccomp;
 pub mod signals;
 #[cfg(test)]

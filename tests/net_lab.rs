@@ -94,7 +94,7 @@ fn the_host_is_on_a_lan_with_a_router() {
             "ip -4 -br addr; ip route; ls /sys/class/net"
         ),
         "lo               UNKNOWN        127.0.0.1/8 \n\
-         eth0@if4         UP             172.16.86.250/24 \n\
+         eth0@if5         UP             172.16.86.250/24 \n\
          default via 172.16.86.1 dev eth0 \n\
          172.16.86.0/24 dev eth0 proto kernel scope link src 172.16.86.250 \n\
          eth0\nlo\n"

@@ -94,6 +94,7 @@ fn endpoint(last: u8) -> Endpoint {
         ipv6: None,
         ipv6_gateway: None,
         ipv6_policy: Ipv6Policy::Off,
+        ipam: Default::default(),
         probe: Probe::Off,
         gw_priority: 0,
         routes: vec![],

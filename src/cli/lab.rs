@@ -48,6 +48,8 @@ pub enum On {
     Host,
     /// The LAN's router
     Router,
+    /// The router of VLAN 10
+    Router10,
     /// The switch
     Switch,
 }

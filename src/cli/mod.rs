@@ -7,6 +7,7 @@ pub mod image;
 pub mod lab;
 pub mod mistakes;
 pub mod network;
+pub mod quick;
 pub mod run;
 
 use std::path::PathBuf;
@@ -22,6 +23,17 @@ use clap::{Args, Parser, Subcommand};
     disable_help_subcommand = true
 )]
 pub struct Cli {
+    /// Where rmac keeps its state
+    #[command(flatten)]
+    pub roots: Roots,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where rmac keeps its state: the flags that every verb has.
+#[derive(Debug, Args)]
+pub struct Roots {
     /// Where rmac keeps what survives a reboot
     #[arg(
         long,
@@ -42,9 +54,6 @@ pub struct Cli {
         hide_env_values = true
     )]
     pub runroot: PathBuf,
-    /// What to do
-    #[command(subcommand)]
-    pub command: Command,
 }
 
 /// The verbs.

@@ -15,6 +15,12 @@ pub enum NetworkCommand {
     /// Remove one or more networks
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
+    /// Connect a container to a network
+    Connect(ConnectArgs),
+    /// Disconnect a container from a network
+    Disconnect(DisconnectArgs),
+    /// Remove all unused networks
+    Prune(PruneArgs),
 }
 
 /// The flags of `network create`.
@@ -108,4 +114,63 @@ pub struct RmArgs {
     /// Names or IDs
     #[arg(value_name = "NETWORK", required = true)]
     pub networks: Vec<String>,
+}
+
+/// The flags of `network connect`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConnectArgs {
+    /// Add network-scoped alias for the container
+    #[arg(long, value_name = "NAME")]
+    pub alias: Vec<String>,
+    /// Driver options: com.docker.network.endpoint.ifname=NAME
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub driver_opt: Vec<String>,
+    /// Which of several networks has the default route: the highest
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    pub gw_priority: i32,
+    /// IPv4 address (e.g., 172.16.86.30)
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Option<String>,
+    /// IPv6 address (e.g., fd00:86::30)
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip6: Option<String>,
+    /// MAC address of the new interface (e.g., 92:d0:c6:0a:29:33)
+    #[arg(long, value_name = "MAC")]
+    pub mac_address: Option<String>,
+    /// The network's name or ID
+    #[arg(value_name = "NETWORK")]
+    pub network: String,
+    /// The container's name or ID
+    #[arg(value_name = "CONTAINER")]
+    pub container: String,
+}
+
+/// The flags of `network disconnect`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DisconnectArgs {
+    /// Force the container to disconnect from a network
+    #[arg(short, long)]
+    pub force: bool,
+    /// The network's name or ID
+    #[arg(value_name = "NETWORK")]
+    pub network: String,
+    /// The container's name or ID
+    #[arg(value_name = "CONTAINER")]
+    pub container: String,
+}
+
+/// The flags of `network prune`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PruneArgs {
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    pub force: bool,
+    /// Provide filter values: until=<timestamp or age>, label=<key>[=<value>], label!=...
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
 }

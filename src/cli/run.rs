@@ -55,12 +55,19 @@ pub struct ContainerArgs {
     /// Assign a name to the container
     #[arg(long)]
     pub name: Option<String>,
-    /// Connect a container to a network: its name, none or host
+    /// Connect a container to a network: its name, none, host, container:NAME,
+    /// or name=N,ip=A,ip6=A,alias=N,mac-address=M,driver-opt=K=V,gw-priority=P
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     pub network: Vec<String>,
     /// IPv4 address (e.g., 172.16.86.30)
     #[arg(long, value_name = "ADDRESS")]
     pub ip: Option<String>,
+    /// IPv6 address (e.g., fd00:86::30)
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip6: Option<String>,
+    /// Which of several networks has the default route: the highest
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub gw_priority: Option<i32>,
     /// Container MAC address (e.g., 92:d0:c6:0a:29:33)
     #[arg(long, value_name = "MAC")]
     pub mac_address: Option<String>,

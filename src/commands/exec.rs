@@ -111,6 +111,7 @@ fn process(spec: &mut Spec, args: &ExecArgs) -> Result<Process> {
         if let Some(linux) = spec.linux_mut() {
             linux.set_seccomp(None);
         }
+        spec.set_annotations(None);
     }
     Ok(process)
 }

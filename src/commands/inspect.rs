@@ -1,5 +1,7 @@
 //! `inspect`: all that is known of a container or an image, in Docker's JSON shape.
 
+use std::borrow::Cow;
+
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use oci_spec::runtime::PosixRlimit;
@@ -222,13 +224,15 @@ fn ulimit_value(limit: &PosixRlimit) -> Value {
     json!({"Name": name, "Hard": limit.hard(), "Soft": limit.soft()})
 }
 
-fn mode(record: &Record) -> &str {
+fn mode(record: &Record) -> Cow<'_, str> {
     match &record.request.network {
-        NetworkMode::None => "none",
-        NetworkMode::Host => "host",
+        NetworkMode::None => "none".into(),
+        NetworkMode::Host => "host".into(),
+        NetworkMode::Container(id) => format!("container:{id}").into(),
         NetworkMode::Networks(wanted) => wanted
             .first()
-            .map_or("none", |network| network.name.as_str()),
+            .map_or("none", |network| network.name.as_str())
+            .into(),
     }
 }
 

@@ -59,17 +59,30 @@ fn picture(lab: &Lab) -> String {
         "lab" => String::new(),
         _ => format!(" --name {name}"),
     };
+    let (vlan, note) = match lab.has_trunk() {
+        true => (
+            format!(
+                "router10                      |\n    \
+                 eth0 {ROUTER}/24 ---- VLAN 10 on the same cable\n    "
+            ),
+            String::new(),
+        ),
+        false => (
+            String::new(),
+            "This kernel has no 802.1Q: no VLAN 10 here (scripts/vm has one).\n".to_owned(),
+        ),
+    };
     format!(
-        "The lab {name:?} is up: a LAN made of three network namespaces.\n\
+        "The lab {name:?} is up: a LAN made of network namespaces.\n\
          \n    \
          router                    switch                    host\n    \
-         eth0 {ROUTER}/24 ---- [ br0 ] ---- eth0 {HOST}/24\n                                          \
+         eth0 {ROUTER}/24 ---- [ br0 ] ---- eth0 {HOST}/24\n    {vlan}                                      \
          |\n                                          \
          `- the parent of your containers\n\
          \n\
          rmac lab shell{flag}       a shell on the host: its eth0 is plugged into the switch\n\
          rmac lab run{flag} CMD     one command there; with --on router, on the router\n\
-         rmac lab down{flag}        takes it all away\n"
+         rmac lab down{flag}        takes it all away\n{note}"
     )
 }
 
@@ -101,6 +114,7 @@ fn exec(lab: &Lab, on: On, command: &[OsString]) -> Result<u8> {
     let station = match on {
         On::Host => Station::Host,
         On::Router => Station::Router,
+        On::Router10 => Station::Router10,
         On::Switch => Station::Switch,
     };
     let Some((program, arguments)) = command.split_first() else {

@@ -42,8 +42,8 @@ pub fn usual_failure(command: &Command) -> u8 {
 /// Does what the command line says; the exit code.
 pub fn run(cli: Cli) -> Result<u8> {
     let home = Home {
-        root: absolute(&cli.root)?,
-        runroot: absolute(&cli.runroot)?,
+        root: absolute(&cli.roots.root)?,
+        runroot: absolute(&cli.roots.runroot)?,
     };
     match &cli.command {
         Command::Version(args) => return version::version(args),

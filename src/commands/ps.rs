@@ -131,6 +131,7 @@ fn networks(record: &Record) -> String {
     match &record.request.network {
         NetworkMode::None => "none".into(),
         NetworkMode::Host => "host".into(),
+        NetworkMode::Container(id) => format!("container:{}", short(id)),
         NetworkMode::Networks(wanted) => wanted
             .iter()
             .map(|network| network.name.as_str())

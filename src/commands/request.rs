@@ -1,6 +1,8 @@
 //! From the flags of `run` and `create` to what is asked for: words become values, and each mistake has
 //! its text.
 
+pub mod networks;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -13,8 +15,7 @@ use oci_spec::runtime::{
 use super::volume;
 use crate::cli::run::ContainerArgs;
 use crate::kernel::{capabilities, signals::Signal};
-use crate::net::endpoint::Mac;
-use crate::request::{NetworkMode, NetworkRequest, Request};
+use crate::request::Request;
 use crate::supervise::client;
 
 /// What `args` asks for.
@@ -43,7 +44,7 @@ pub fn request(args: &ContainerArgs) -> Result<Request> {
         tty: args.tty,
         interactive: args.interactive,
         auto_remove: args.rm,
-        network: network(args)?,
+        network: networks::network(args)?,
         binds,
         tmpfs,
         read_only: args.read_only,
@@ -142,50 +143,6 @@ fn hostname(name: String) -> Result<String> {
         bail!("invalid hostname format: {name}");
     }
     Ok(name)
-}
-
-fn network(args: &ContainerArgs) -> Result<NetworkMode> {
-    let names: Vec<&str> = args.network.iter().map(String::as_str).collect();
-    let special = |name: &&str| matches!(*name, "none" | "host");
-    let wants_address =
-        args.ip.is_some() || args.mac_address.is_some() || !args.network_alias.is_empty();
-    match names.as_slice() {
-        [] | ["none"] | ["host"] if wants_address => {
-            bail!(
-                "conflicting options: --ip, --mac-address and --network-alias need a network of your own: \
-                 --network NAME (see rmac network create)"
-            )
-        }
-        [] | ["none"] => Ok(NetworkMode::None),
-        ["host"] if args.hostname.is_some() => {
-            bail!("conflicting options: hostname and the network mode host")
-        }
-        ["host"] => Ok(NetworkMode::Host),
-        many if many.iter().any(special) => bail!(
-            "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
-        ),
-        [name] => Ok(NetworkMode::Networks(vec![NetworkRequest {
-            name: (*name).to_owned(),
-            ipv4: args.ip.as_deref().map(ipv4).transpose()?,
-            mac: args.mac_address.as_deref().map(mac).transpose()?,
-            aliases: args.network_alias.clone(),
-        }])),
-        _ => bail!(
-            "one --network at a time for now: {} were given",
-            names.len()
-        ),
-    }
-}
-
-fn ipv4(text: &str) -> Result<std::net::Ipv4Addr> {
-    text.parse()
-        .ok()
-        .with_context(|| format!("invalid IPv4 address: {text}"))
-}
-
-fn mac(text: &str) -> Result<String> {
-    let mac: Mac = text.parse()?;
-    Ok(mac.to_string())
 }
 
 fn host(text: &str) -> Result<(String, std::net::IpAddr)> {

@@ -21,11 +21,11 @@ use crate::request::{NetworkMode, Request};
 use crate::spec;
 use crate::store::claim::{Attempt, Claim};
 use crate::store::containers::{self, Record, State};
-use crate::store::{Home, leases, networks, new_id};
+use crate::store::{Home, networks, new_id};
 use crate::supervise::client::{self, Options};
 use crate::supervise::monitor::OnFailure;
 use crate::supervise::start::{self, Attach, How};
-use crate::supervise::{heal, names};
+use crate::supervise::{claims, heal, names};
 
 /// `rmac run`.
 pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
@@ -106,7 +106,7 @@ pub fn options(request: &Request, proxy_signals: bool) -> Result<Options> {
 }
 
 /// Makes the container: its record, its name, its addresses; nothing runs yet.
-fn make(home: &Home, args: &ContainerArgs, request: Request) -> Result<(Record, Claim)> {
+fn make(home: &Home, args: &ContainerArgs, mut request: Request) -> Result<(Record, Claim)> {
     if let Some(name) = &args.name {
         check_name(name)?;
     }
@@ -115,6 +115,9 @@ fn make(home: &Home, args: &ContainerArgs, request: Request) -> Result<(Record, 
             "container ID file found, make sure the other container isn't running or delete {}",
             path.display()
         );
+    }
+    if let NetworkMode::Container(owner) = &mut request.network {
+        *owner = owner_of_network(home, owner)?;
     }
     warn_of_capabilities(&request)?;
     let networks = look_up(home, &request)?;
@@ -155,19 +158,9 @@ fn fill(
         None => record.name = names::claim_any(home, &record.id)?,
     }
     if let NetworkMode::Networks(wanted) = &record.request.network {
-        for (at, (wanted, network)) in wanted.iter().zip(networks).enumerate() {
-            let request = leases::Request {
-                container: record.id.clone(),
-                name: record.name.clone(),
-                ip: wanted.ipv4,
-                mac: wanted.mac.as_deref().map(str::parse).transpose()?,
-                aliases: wanted.aliases.clone(),
-                ifname: format!("eth{at}"),
-                ..leases::Request::default()
-            };
-            record
-                .endpoints
-                .push(leases::claim(home, network, request)?);
+        for (wanted, network) in wanted.clone().iter().zip(networks) {
+            let endpoint = claims::claim(home, network, record, wanted)?;
+            record.endpoints.push(endpoint);
         }
     }
     record.save(home)?;
@@ -184,7 +177,30 @@ fn look_up(home: &Home, request: &Request) -> Result<Vec<crate::net::network::Ne
             .iter()
             .map(|wanted| networks::load(home, &wanted.name))
             .collect(),
-        NetworkMode::None | NetworkMode::Host => Ok(vec![]),
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) => Ok(vec![]),
+    }
+}
+
+/// The container whose network is to be shared: its id.
+///
+/// # Errors
+/// Docker's words where it does not run, or has no network of its own.
+fn owner_of_network(home: &Home, reference: &str) -> Result<String> {
+    let owner = containers::find(home, reference)?;
+    super::attach::running(
+        home,
+        &owner,
+        &format!(
+            "cannot join network of a non running container: {}",
+            owner.id
+        ),
+    )?;
+    match &owner.request.network {
+        NetworkMode::Host => bail!(
+            "conflicting options: the container {reference} is on the host's network itself: use --network host"
+        ),
+        NetworkMode::Container(other) => Ok(other.clone()),
+        _ => Ok(owner.id),
     }
 }
 

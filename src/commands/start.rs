@@ -93,6 +93,14 @@ fn claim_stopped(home: &Home, name: &str) -> Result<Option<(Record, Claim)>> {
 
 /// A network may have been removed since, as Docker allows while a container is stopped.
 fn check_networks(home: &Home, record: &Record) -> Result<()> {
+    if let NetworkMode::Container(id) = &record.request.network {
+        let owner = containers::find(home, id)?;
+        super::attach::running(
+            home,
+            &owner,
+            &format!("cannot join network of a non running container: {id}"),
+        )?;
+    }
     if let NetworkMode::Networks(_) = &record.request.network {
         for endpoint in &record.endpoints {
             let network = networks::load(home, &endpoint.network_id);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 
 use crate::lesson::{Lesson, Shell};
 use crate::sys;
@@ -51,7 +51,7 @@ pub enum Step {
 
 /// The namespaces of `spec`: what is made by clone3(2), and what is left for later.
 pub fn plan(spec: &Spec) -> (Step, Vec<Step>) {
-    let wanted = flags(spec);
+    let wanted: CloneFlags = own(spec).map(flag).collect();
     let late = wanted & CloneFlags::CLONE_NEWCGROUP;
     let mut unshare = vec![];
     if !late.is_empty() {
@@ -68,11 +68,7 @@ pub fn plan(spec: &Spec) -> (Step, Vec<Step>) {
 /// The namespaces of `spec` that exist already: what the host enters before the clone, and what the
 /// child enters. The user namespace comes first, since it gives the right to enter the others.
 pub fn plan_files(spec: &Spec) -> (Vec<Step>, Vec<Step>) {
-    let linux = spec.linux().as_ref();
-    let list = linux.and_then(|linux| linux.namespaces().as_ref());
-    let mut steps: Vec<(LinuxNamespaceType, Step)> = list
-        .into_iter()
-        .flatten()
+    let mut steps: Vec<(LinuxNamespaceType, Step)> = all(spec)
         .filter_map(|namespace| {
             let (path, flag) = (namespace.path().clone()?, flag(namespace.typ()));
             Some((namespace.typ(), Step::JoinFile { path, flag }))
@@ -88,11 +84,7 @@ pub fn plan_files(spec: &Spec) -> (Vec<Step>, Vec<Step>) {
 
 /// Tells whether `spec` lists a namespace of this type, be it new or another's.
 pub fn listed(spec: &Spec, wanted: LinuxNamespaceType) -> bool {
-    let linux = spec.linux().as_ref();
-    let list = linux.and_then(|linux| linux.namespaces().as_ref());
-    list.into_iter()
-        .flatten()
-        .any(|namespace| namespace.typ() == wanted)
+    all(spec).any(|namespace| namespace.typ() == wanted)
 }
 
 fn time_offsets(spec: &Spec) -> Option<Step> {
@@ -113,10 +105,8 @@ fn time_offsets(spec: &Spec) -> Option<Step> {
 /// so it comes before the clone; the child enters the others itself, so nothing of the caller is ever
 /// inside (CVE-2016-9962).
 pub fn plan_join(spec: &Spec, pid: i32) -> [Step; 3] {
-    let linux = spec.linux().as_ref();
-    let list = linux.and_then(|linux| linux.namespaces().as_ref());
-    let all: CloneFlags = list.into_iter().flatten().map(|n| flag(n.typ())).collect();
-    let flags = all - CloneFlags::CLONE_NEWPID;
+    let listed: CloneFlags = all(spec).map(|namespace| flag(namespace.typ())).collect();
+    let flags = listed - CloneFlags::CLONE_NEWPID;
     [
         Step::JoinPids { pid },
         Step::Clone(CloneFlags::empty()),
@@ -126,7 +116,7 @@ pub fn plan_join(spec: &Spec, pid: i32) -> [Step; 3] {
 
 /// Tells whether `spec` asks for a namespace of its own of this type.
 pub fn has(spec: &Spec, wanted: LinuxNamespaceType) -> bool {
-    namespaces(spec).any(|kind| kind == wanted)
+    own(spec).any(|kind| kind == wanted)
 }
 
 impl Step {
@@ -276,17 +266,17 @@ fn names(flags: CloneFlags) -> String {
     names.join("|")
 }
 
-fn namespaces(spec: &Spec) -> impl Iterator<Item = LinuxNamespaceType> {
+fn all(spec: &Spec) -> impl Iterator<Item = &LinuxNamespace> {
     let linux = spec.linux().as_ref();
     let list = linux.and_then(|linux| linux.namespaces().as_ref());
-    list.into_iter()
-        .flatten()
-        .filter(|namespace| namespace.path().is_none())
-        .map(|namespace| namespace.typ())
+    list.into_iter().flatten()
 }
 
-fn flags(spec: &Spec) -> CloneFlags {
-    namespaces(spec).map(flag).collect()
+/// The namespaces that are made for the container.
+fn own(spec: &Spec) -> impl Iterator<Item = LinuxNamespaceType> {
+    all(spec)
+        .filter(|namespace| namespace.path().is_none())
+        .map(|namespace| namespace.typ())
 }
 
 fn flag(kind: LinuxNamespaceType) -> CloneFlags {

@@ -7,6 +7,8 @@
 //! ```text
 //!  router                         switch                             host
 //!  eth0 172.16.86.1/24 ----- port-router [br0] port-host ----- eth0 172.16.86.250/24
+//!  router10                            /
+//!  eth0 172.16.86.1/24 ----- port-router10
 //! ```
 //!
 //! The switch is a bridge, a cable is a veth pair: two links, what goes into one comes out of the
@@ -14,7 +16,8 @@
 //! host has a state of its own, so a lab can be thrown away as a whole.
 //!
 //! ```text
-//! RUNROOT/lab/NAME/          switch router host   the pinned network namespaces, see net::netns
+//! RUNROOT/lab/NAME/          switch router router10 host
+//!                                                 the pinned network namespaces, see net::netns
 //!                            registries.conf      if there, the lab's registries
 //!                            run/                 RMAC_RUNROOT on the lab's host
 //! ROOT/lab/NAME/             RMAC_ROOT on the lab's host
@@ -22,6 +25,7 @@
 
 mod down;
 mod enter;
+mod trunk;
 
 pub use down::Process;
 pub use enter::is_inside;
@@ -56,19 +60,27 @@ pub enum Station {
     Switch,
     /// The LAN's router.
     Router,
+    /// The router of VLAN 10, where the kernel has VLANs: see [`Lab::has_trunk`].
+    Router10,
     /// The machine that containers run on.
     Host,
 }
 
 impl Station {
     /// Every station.
-    pub const ALL: [Station; 3] = [Station::Switch, Station::Router, Station::Host];
+    pub const ALL: [Station; 4] = [
+        Station::Switch,
+        Station::Router,
+        Station::Router10,
+        Station::Host,
+    ];
 
     /// Its name, which is also that of its pinned network namespace.
     pub fn name(self) -> &'static str {
         match self {
             Station::Switch => "switch",
             Station::Router => "router",
+            Station::Router10 => "router10",
             Station::Host => "host",
         }
     }
@@ -189,21 +201,26 @@ impl Lab {
         );
         let mut wires = Wires::open(switch.as_fd())?;
         wires.set_up("lo")?;
-        wires.make_bridge("br0")?;
-        wires.set_up("br0")?;
-        for (port, station) in [("port-router", &router), ("port-host", &host)] {
-            wires.make_veth(port, "eth0", station.as_fd())?;
-            wires.plug(port, "br0")?;
-            wires.set_up(port)?;
+        trunk::make_switch(&mut wires)?;
+        let mut stations = vec![(&router, ROUTER), (&host, HOST)];
+        plug(&mut wires, "port-router", &router)?;
+        plug(&mut wires, "port-host", &host)?;
+        let router10;
+        if trunk::make_trunk(&mut wires)? {
+            router10 = pin(Station::Router10)?;
+            plug(&mut wires, trunk::PORT, &router10)?;
+            trunk::join(&mut wires)?;
+            stations.push((&router10, ROUTER));
         }
-        for (station, address) in [(&router, ROUTER), (&host, HOST)] {
+        for (station, address) in stations {
             let mut wires = Wires::open(station.as_fd())?;
             wires.set_up("lo")?;
-            wires.add_address("eth0", Ipv4Net::new_assert(address, 24).into(), Probe::Off)?;
+            let net = Ipv4Net::new_assert(address, 24);
+            wires.add_address("eth0", net.into(), Probe::Off)?;
             wires.set_up("eth0")?;
             if address == HOST {
                 wires.add_route(&NewRoute {
-                    dst: Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0).into(),
+                    dst: Ipv4Net::default().into(),
                     via: Some(ROUTER.into()),
                     dev: "eth0".to_owned(),
                     metric: None,
@@ -213,6 +230,11 @@ impl Lab {
         File::create(self.ready())
             .with_context(|| format!("make {}", self.ready().display()))
             .map(drop)
+    }
+
+    /// Whether the host's cable is a trunk with VLAN 10 on it.
+    pub fn has_trunk(&self) -> bool {
+        self.netns(Station::Router10).is_ok()
     }
 
     fn pin(&self, station: Station) -> PathBuf {
@@ -242,4 +264,11 @@ impl Lab {
             }
         }
     }
+}
+
+/// Lays a cable from the switch's `port` to the eth0 of a station.
+fn plug(wires: &mut Wires, port: &str, station: &OwnedFd) -> Result<()> {
+    wires.make_veth(port, "eth0", station.as_fd())?;
+    wires.plug(port, "br0")?;
+    wires.set_up(port).map_err(Into::into)
 }

@@ -10,7 +10,7 @@
 //! They are made here, with a packet socket, packet(7), by whoever stays with the container: the kernel
 //! takes some 10 ms to close such a socket, which nobody should have to wait for.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -64,6 +64,56 @@ pub fn frame(mac: Mac, address: Ipv4Addr) -> [u8; 42] {
         at += part.len();
     }
     frame
+}
+
+/// The Ethernet frame of an unsolicited neighbour advertisement: what [`frame`] is for IPv6, RFC 4861
+/// section 7.2.6.
+pub fn advertisement(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
+    // The flag "override": who remembers another hardware address must take this one.
+    let mut message = vec![136, 0, 0, 0, 0x20, 0, 0, 0];
+    message.extend(address.octets());
+    // Option 2: the target's hardware address, in units of eight bytes.
+    message.extend([2, 1]);
+    message.extend(mac.0);
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    icmpv6_frame(mac, address, all_nodes, &message)
+}
+
+/// An ICMPv6 message to a multicast group, as an Ethernet frame; its checksum is filled in.
+pub fn icmpv6_frame(mac: Mac, from: Ipv6Addr, to: Ipv6Addr, message: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x33, 0x33];
+    frame.extend(&to.octets()[12..]);
+    frame.extend(mac.0);
+    frame.extend([0x86, 0xdd]);
+    // Version 6; length; ICMPv6; and the hop limit 255, which no router lets arrive.
+    frame.extend([0x60, 0, 0, 0]);
+    frame.extend((message.len() as u16).to_be_bytes());
+    frame.extend([58, 255]);
+    frame.extend(from.octets());
+    frame.extend(to.octets());
+    let start = frame.len();
+    frame.extend(message);
+    let mut covered = Vec::from(from.octets());
+    covered.extend(to.octets());
+    covered.extend((message.len() as u32).to_be_bytes());
+    covered.extend([0, 0, 0, 58]);
+    covered.extend(message);
+    frame[start + 2..start + 4].copy_from_slice(&checksum(&covered).to_be_bytes());
+    frame
+}
+
+/// The Internet checksum, RFC 1071.
+pub fn checksum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2).map(|pair| match pair {
+        [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
+        [high] => u32::from(*high) << 8,
+        _ => 0,
+    });
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
 }
 
 fn send(link: &str, frame: &[u8]) -> Result<()> {

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use super::kind::{Ipv6Policy, Kind};
+use super::kind::{Ipam, Ipv6Policy, Kind};
 use super::network::{Parent, Route};
 
 /// One container's place in one network.
@@ -45,6 +45,9 @@ pub struct Endpoint {
     pub ipv6_gateway: Option<Ipv6Addr>,
     /// Whether there is IPv6 on the link, and who gives out the addresses.
     pub ipv6_policy: Ipv6Policy,
+    /// Who gives the addresses out.
+    #[serde(default)]
+    pub ipam: Ipam,
     /// Whether the addresses are looked for on the LAN before they are used.
     pub probe: Probe,
     /// The highest among the container's endpoints has the default route; ties by network name.

@@ -8,9 +8,12 @@
 //!
 //! The kernel is told by messages, rtnetlink(7); [`super::netlink`] writes them.
 
+mod later;
 mod refusal;
 mod why;
 mod words;
+
+pub use later::{plan_lease, undo};
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -299,6 +302,7 @@ mod tests {
             ipv6: None,
             ipv6_gateway: None,
             ipv6_policy: Ipv6Policy::Off,
+            ipam: Default::default(),
             probe: Probe::Off,
             gw_priority: 0,
             routes: vec![],

@@ -13,17 +13,27 @@
 //! * [`netns`]: entering and pinning network namespaces, network_namespaces(7)
 //! * [`netlink`]: the messages to the kernel, rtnetlink(7): the only file that is asynchronous
 //! * [`announce`]: telling the LAN who has the address now, RFC 5227 section 3
+//! * [`conflict`]: asking the LAN whether somebody has it already, RFC 5227 section 2
+//! * [`dhcp`]: an address from the LAN's own server, RFC 2131
+//! * [`host_access`]: how the host reaches the containers on its own link
+//! * [`names`]: how containers find each other, hosts(5)
+//! * [`watch`]: hearing of changes of the host's links
 //!
 //! Nothing here knows where state is kept or which flags a command has.
 
 pub mod announce;
+pub mod conflict;
 pub mod declare;
+pub mod dhcp;
 pub mod endpoint;
 pub mod host;
+pub mod host_access;
 pub mod ipam;
 pub mod kind;
 pub mod link;
 pub mod lower;
+pub mod names;
 pub mod netlink;
 pub mod netns;
 pub mod network;
+pub mod watch;

@@ -11,8 +11,11 @@
 //!
 //! What the messages say stands in `make` (links, addresses, routes) and in `read` (what is there).
 
+mod change;
 mod make;
 mod read;
+
+pub use make::Membership;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

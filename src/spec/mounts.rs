@@ -10,7 +10,10 @@ use crate::request::Request;
 pub fn mounts(request: &Request, place: &Place<'_>) -> Result<Vec<Mount>> {
     let mut all = defaults(request)?;
     for name in ["resolv.conf", "hostname", "hosts"] {
-        let source = place.directory.join(name);
+        let directory = place
+            .shared
+            .map_or(place.directory, |shared| shared.directory);
+        let source = directory.join(name);
         let target = format!("/etc/{name}");
         all.push(mount(
             "bind",
@@ -131,6 +134,7 @@ mod tests {
             id: "abc",
             directory: Path::new("/c"),
             host_name: "h",
+            shared: None,
         };
         let mounts = mounts(&request, &place).unwrap();
         let shm: Vec<_> = mounts

@@ -172,6 +172,16 @@ impl Record {
         write_json(&home.container(&self.id).join("config.json"), self)
     }
 
+    /// Changes the record of the container `id` as `change` says, alone.
+    pub fn update(home: &Home, id: &str, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let _lock = lock(home, id)?;
+        let Some(mut record) = Record::load(home, id)? else {
+            return Ok(());
+        };
+        change(&mut record);
+        record.save(home)
+    }
+
     /// The record of the container `id`; `None` where there is none.
     pub fn load(home: &Home, id: &str) -> Result<Option<Self>> {
         read_json(&home.container(id).join("config.json"))
@@ -181,6 +191,32 @@ impl Record {
     pub fn log_path(&self, home: &Home) -> PathBuf {
         home.container(&self.id)
             .join(format!("{}-json.log", self.id))
+    }
+}
+
+/// Waits for the right to change the record of the container `id`: a container that runs is its
+/// monitor's, but may be connected to a network meanwhile.
+pub fn lock(home: &Home, id: &str) -> Result<std::fs::File> {
+    let path = home.container(id);
+    let directory =
+        std::fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
+    directory
+        .lock()
+        .with_context(|| format!("lock {}", path.display()))?;
+    Ok(directory)
+}
+
+/// As [`lock`]; `None` where somebody else has it.
+pub fn try_lock(home: &Home, id: &str) -> Result<Option<std::fs::File>> {
+    let path = home.container(id);
+    let directory =
+        std::fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
+    match directory.try_lock() {
+        Ok(()) => Ok(Some(directory)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("lock {}", path.display()))
+        }
     }
 }
 
@@ -238,23 +274,32 @@ pub fn free_name(home: &Home, id: &str, name: &str) {
     }
 }
 
-/// Removes the record of the container `id`, so that it is not there any more for anybody; what is left of its
-/// directory goes later.
-pub fn forget_record(home: &Home, id: &str) {
+/// Takes the container `id` and its name out of everybody's sight, while somebody waits; [`remove`] does
+/// the rest later. Two renames: to remove a link and two files takes a file system five times as long.
+pub fn retire(home: &Home, id: &str, name: &str) {
     let directory = home.container(id);
-    let _ = std::fs::remove_file(directory.join("config.json"));
-    let _ = std::fs::remove_file(directory.join("state.json"));
+    if id_of_name(home, name).as_deref() == Some(id) {
+        let _ = std::fs::rename(home.root.join("names").join(name), directory.join("name"));
+    }
+    let _ = std::fs::rename(directory, retired(home, id));
+}
+
+/// Where what is left of the container `id` waits for its removal.
+fn retired(home: &Home, id: &str) -> PathBuf {
+    home.root.join("containers").join(format!(".{id}"))
 }
 
 /// Removes all that is kept of the container `id`; what is gone already is no error.
 pub fn remove(home: &Home, id: &str) -> Result<()> {
-    let directory = home.container(id);
-    match std::fs::remove_dir_all(&directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", directory.display()))
+    for directory in [home.container(id), retired(home, id)] {
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("remove {}", directory.display()));
+            }
+            _ => (),
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// The ids of all containers.
@@ -264,6 +309,7 @@ pub fn ids(home: &Home) -> Vec<String> {
     };
     entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|id| !id.starts_with('.'))
         .collect()
 }
 

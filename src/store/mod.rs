@@ -18,6 +18,7 @@
 
 pub mod claim;
 pub mod containers;
+pub mod foreign;
 pub mod leases;
 pub mod networks;
 

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::monitor::release;
+use super::monitor::{self, release};
+use super::peers;
 use crate::kernel::cgroups;
 use crate::store::claim::{self, Attempt, Claim};
 use crate::store::containers::{self, Record, State, Status};
@@ -20,7 +21,7 @@ const KILLED: i32 = 137;
 /// Cleans up after all that have died. Costs one look at each container that something happens to.
 pub fn sweep(home: &Home) {
     claim::sweep_aside(home);
-    for id in claim::claimed(home) {
+    for id in claim::orphans(home) {
         if let Ok(Attempt::Orphan(claim)) = Claim::adopt(home.running(&id)) {
             heal(home, &id, &claim);
         }
@@ -34,6 +35,11 @@ pub fn heal(home: &Home, id: &str, _claim: &Claim) {
     }
     let record = Record::load(home, id).ok().flatten();
     let state = State::load(home, id).ok().flatten();
+    let networks: Vec<String> = record
+        .iter()
+        .flat_map(monitor::networks)
+        .map(str::to_owned)
+        .collect();
     match (record, state) {
         (Some(record), Some(_)) if record.request.auto_remove => discard(home, &record),
         (Some(_), Some(state)) if state.status == Status::Running => {
@@ -53,6 +59,8 @@ pub fn heal(home: &Home, id: &str, _claim: &Claim) {
         (Some(record), None) => discard(home, &record),
         (None, _) => forget(home, id),
     }
+    // Its peers, and the host's way to it.
+    let _ = peers::update(home, networks.iter().map(String::as_str));
 }
 
 /// Removes all that is kept of the container: its addresses, its name, its files.

@@ -7,12 +7,15 @@
 //!
 //! Each message is one datagram (`SOCK_SEQPACKET`, unix(7)): a byte that says what it is, then its content.
 
+pub mod chores;
+pub mod claims;
 pub mod client;
 pub mod exec;
 pub mod heal;
 pub mod log;
 pub mod monitor;
 pub mod names;
+pub mod peers;
 pub mod pump;
 pub mod start;
 
@@ -41,6 +44,8 @@ pub enum Message {
     InputEnd,
     /// Caller: I leave; the program runs on.
     Detach,
+    /// Caller: the container's networks have changed; look at its record. Monitor: I have.
+    Networks,
     /// Caller: my terminal has this many rows and columns.
     Resize(u16, u16),
     /// Monitor: the program runs; its process number.
@@ -65,6 +70,7 @@ impl Message {
             Message::Input(data) => (b'i', data.clone()),
             Message::InputEnd => (b'e', vec![]),
             Message::Detach => (b'd', vec![]),
+            Message::Networks => (b'n', vec![]),
             Message::Resize(rows, columns) => {
                 (b'w', [rows.to_le_bytes(), columns.to_le_bytes()].concat())
             }
@@ -93,6 +99,7 @@ impl Message {
             [b'i', data @ ..] => Message::Input(data.to_vec()),
             [b'e'] => Message::InputEnd,
             [b'd'] => Message::Detach,
+            [b'n'] => Message::Networks,
             [b'w', a, b, c, d] => {
                 Message::Resize(u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]))
             }
@@ -177,6 +184,7 @@ mod tests {
             Message::Input(b"ls\n".to_vec()),
             Message::InputEnd,
             Message::Detach,
+            Message::Networks,
             Message::Resize(50, 132),
             Message::Started(4711),
             Message::Failed(127, "no such file".into()),

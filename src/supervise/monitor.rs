@@ -14,12 +14,16 @@ use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, bind, listen, socket};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
+use super::chores::Chores;
 use super::log::Log;
 use super::pump::{Ends, Pump};
-use super::{Message, address_in, heal, say};
+use super::{Message, address_in, claims, heal, peers, say};
+use crate::kernel::cgroups::Layout;
 use crate::kernel::terminal::Stdio;
 use crate::launch::{self, Failure, Listener, Running, Side, Silent, Telling};
+use crate::net::conflict::Conflict;
 use crate::plan::Plan;
+use crate::plan::wire::{self, Client};
 use crate::step::{Place, Step};
 use crate::store::claim::Claim;
 use crate::store::containers::{self, ProcessId, Record, State, Status};
@@ -57,7 +61,7 @@ pub struct Monitor {
 
 impl Monitor {
     /// Lives the monitor's life; the caller of this function then exits.
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
         leave_the_caller()?;
         match self.start() {
             Ok((running, pump)) => self.keep(running, pump),
@@ -72,8 +76,61 @@ impl Monitor {
         }
     }
 
-    fn start(&self) -> Result<(Running, Pump), Failure> {
+    fn start(&mut self) -> Result<(Running, Pump), Failure> {
         let listener = self.listen()?;
+        loop {
+            let failure = match self.launch() {
+                Ok((mut running, ends)) => {
+                    self.note_leases(&running)?;
+                    let log = Log::new(self.record.log_path(&self.home));
+                    let mut pump = Pump::new(ends, log, Some(listener))?;
+                    pump.add_chores(self.chores(&mut running)?);
+                    return Ok((running, pump));
+                }
+                Err(failure) => failure,
+            };
+            // Somebody on the LAN has the address: the next one, unless it was asked for.
+            let Some(conflict) = failure.error.downcast_ref::<Conflict>() else {
+                return Err(failure);
+            };
+            let told = claims::decline(&self.home, &mut self.record, conflict)?;
+            let _ = say(&self.caller, &Message::Told(told));
+            self.plan = super::start::plan_of(&self.home, &self.record, &Layout::detect()?)?;
+        }
+    }
+
+    /// What the monitor does for the container's network while it runs.
+    fn chores(&self, running: &mut Running) -> Result<Chores> {
+        let netns = running.netns.as_ref().map(OwnedFd::try_clone).transpose();
+        Ok(Chores::new(
+            &self.home,
+            &self.record,
+            netns.context("duplicate a descriptor")?,
+            std::mem::take(&mut running.sentinels),
+            running
+                .clients
+                .drain(..)
+                .map(|(client, _)| client)
+                .collect(),
+        ))
+    }
+
+    /// Keeps what a DHCP server has given with the record.
+    fn note_leases(&mut self, running: &Running) -> Result<()> {
+        if running.clients.is_empty() {
+            return Ok(());
+        }
+        for (client, lease) in &running.clients {
+            let mut endpoints = self.record.endpoints.iter_mut();
+            if let Some(endpoint) = endpoints.find(|endpoint| endpoint.ifname == client.dev()) {
+                endpoint.ipv4 = Some(lease.address);
+                endpoint.gateway = lease.router.filter(|_| !endpoint.internal);
+            }
+        }
+        self.record.save(&self.home)
+    }
+
+    fn launch(&self) -> Result<(Running, Ends), Failure> {
         let input = match (self.record.request.tty, self.record.request.interactive) {
             (true, _) => Input::Terminal,
             (false, true) => Input::Pipe,
@@ -98,12 +155,7 @@ impl Monitor {
         };
         let mut running = launch::launch_at(&self.plan, place, telling, told)?;
         ends.master = running.master.take();
-        let pump = Pump::new(
-            ends,
-            Log::new(self.record.log_path(&self.home)),
-            Some(listener),
-        )?;
-        Ok((running, pump))
+        Ok((running, ends))
     }
 
     fn listen(&self) -> Result<OwnedFd> {
@@ -119,8 +171,13 @@ impl Monitor {
     }
 
     /// From the started program to the clean end. Whatever goes wrong on the way ends the container.
-    fn keep(self, running: Running, mut pump: Pump) -> Result<()> {
+    fn keep(mut self, running: Running, mut pump: Pump) -> Result<()> {
         let watched = self.watch(&running, &mut pump);
+        if let Some(mut chores) = pump.take_chores() {
+            chores.release();
+        }
+        // It may have been connected and disconnected since.
+        self.plan.wire = wire::wire(&self.record.endpoints, &Client::default());
         let discard = match &watched {
             Ok(()) => self.record.request.auto_remove,
             Err(error) => {
@@ -134,10 +191,11 @@ impl Monitor {
         if discard {
             heal::discard(&self.home, &self.record);
         }
-        watched.and(undone)
+        let told = peers::update(&self.home, networks(&self.record));
+        watched.and(undone).and(told)
     }
 
-    fn watch(&self, running: &Running, pump: &mut Pump) -> Result<()> {
+    fn watch(&mut self, running: &Running, pump: &mut Pump) -> Result<()> {
         pump.add_caller(
             self.caller
                 .try_clone()
@@ -151,11 +209,21 @@ impl Monitor {
             ..State::created()
         };
         state.save(&self.home, &self.record.id)?;
+        // Before the caller hears of it: what it starts next may look for this one by name.
+        peers::update(&self.home, networks(&self.record))?;
         pump.tell(&Message::Started(running.pid.as_raw()));
         // What others have left behind is cleared while nobody waits for us.
         heal::sweep(&self.home);
+        // All that is left to do is to wait; there is a monitor for each container.
+        sys::heap::trim();
 
         pump.run(running.pidfd.as_fd())?;
+        if let Some(record) = Record::load(&self.home, &self.record.id)? {
+            self.record = record;
+        }
+        if let Some(state_now) = State::load(&self.home, &self.record.id)? {
+            state = state_now;
+        }
         state.exit_code = exit_code(&running.pidfd)?;
         state.status = Status::Exited;
         state.process = None;
@@ -165,8 +233,7 @@ impl Monitor {
             for endpoint in &self.record.endpoints {
                 let _ = leases::releasing(&self.home, &endpoint.network_id, &self.record.id);
             }
-            containers::free_name(&self.home, &self.record.id, &self.record.name);
-            containers::forget_record(&self.home, &self.record.id);
+            containers::retire(&self.home, &self.record.id, &self.record.name);
         } else {
             state.save(&self.home, &self.record.id)?;
         }
@@ -241,6 +308,12 @@ pub fn exit_code(pidfd: &OwnedFd) -> Result<i32> {
             Err(errno) => return Err(errno).context("wait for the program"),
         }
     }
+}
+
+/// The ids of the container's networks.
+pub fn networks(record: &Record) -> impl Iterator<Item = &str> {
+    let endpoints = record.endpoints.iter();
+    endpoints.map(|endpoint| endpoint.network_id.as_str())
 }
 
 /// Gives the container's addresses back.

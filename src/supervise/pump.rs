@@ -12,12 +12,15 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv, send};
 
+use super::chores::Chores;
 use super::log::{Log, Stream};
 use super::{LONGEST, Message};
 use crate::sys;
 
 /// What is held for a slow caller, in messages, before the program has to wait.
 const MOST_WAITING: usize = 16;
+/// What is read from the program at once, in bytes. What the monitor has once used of its stack stays.
+const MOST_READ: usize = 8 * 1024;
 /// What is held for a program that does not read its input, in bytes, before the callers have to wait.
 const MOST_INPUT: usize = 64 * 1024;
 
@@ -53,6 +56,7 @@ pub struct Pump {
     listener: Option<OwnedFd>,
     input: VecDeque<u8>,
     input_ended: bool,
+    chores: Option<Chores>,
 }
 
 impl Pump {
@@ -76,7 +80,18 @@ impl Pump {
             listener,
             input: VecDeque::new(),
             input_ended: false,
+            chores: None,
         })
+    }
+
+    /// Has the container's network looked after in the same loop.
+    pub fn add_chores(&mut self, chores: Chores) {
+        self.chores = Some(chores);
+    }
+
+    /// The chores, to be ended.
+    pub fn take_chores(&mut self) -> Option<Chores> {
+        self.chores.take()
     }
 
     /// Takes a caller on.
@@ -137,11 +152,56 @@ impl Pump {
 
     /// One turn of the loop; tells whether the program has ended.
     fn turn(&mut self, pidfd: Option<BorrowedFd<'_>>) -> Result<bool> {
-        let read_more = self
-            .callers
+        let (read_more, take_input) = (self.reads_more(), self.takes_input());
+        let mut fds = self.descriptors(pidfd);
+        let others = fds.len();
+        let (chores, timeout) = match &self.chores {
+            Some(chores) => (chores.fds(), chores.timeout()),
+            None => (vec![], None),
+        };
+        fds.extend(
+            chores
+                .into_iter()
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+        );
+        match poll(&mut fds, time_out(timeout)) {
+            Ok(_) | Err(Errno::EINTR) => (),
+            Err(errno) => return Err(errno).context("poll"),
+        }
+        let ended = pidfd.is_some() && fds[0].any() == Some(true);
+        let called = fds[others..].iter().any(|fd| fd.any() == Some(true));
+        drop(fds);
+        if let Some(chores) = &mut self.chores
+            && (called || chores.timeout().is_some_and(|left| left.is_zero()))
+        {
+            chores.turn();
+        }
+        self.accept();
+        if read_more {
+            self.read_outputs();
+        }
+        if take_input {
+            self.hear_callers();
+        }
+        self.write_input();
+        self.flush();
+        Ok(ended)
+    }
+
+    /// Whether all callers keep up with what the program writes.
+    fn reads_more(&self) -> bool {
+        self.callers
             .iter()
-            .all(|caller| caller.waiting.len() < MOST_WAITING);
-        let take_input = self.input.len() < MOST_INPUT;
+            .all(|caller| caller.waiting.len() < MOST_WAITING)
+    }
+
+    /// Whether the program keeps up with its input.
+    fn takes_input(&self) -> bool {
+        self.input.len() < MOST_INPUT
+    }
+
+    /// What is waited for, but for the chores; the program's end first.
+    fn descriptors<'a>(&'a self, pidfd: Option<BorrowedFd<'a>>) -> Vec<PollFd<'a>> {
         let mut fds = vec![];
         if let Some(pidfd) = pidfd {
             fds.push(PollFd::new(pidfd, PollFlags::POLLIN));
@@ -154,7 +214,7 @@ impl Pump {
             .into_iter()
             .flatten()
         {
-            if read_more {
+            if self.reads_more() {
                 fds.push(PollFd::new(end.as_fd(), PollFlags::POLLIN));
             }
         }
@@ -169,26 +229,11 @@ impl Pump {
         }
         for caller in &self.callers {
             let mut flags = PollFlags::empty();
-            flags.set(PollFlags::POLLIN, take_input);
+            flags.set(PollFlags::POLLIN, self.takes_input());
             flags.set(PollFlags::POLLOUT, !caller.waiting.is_empty());
             fds.push(PollFd::new(caller.socket.as_fd(), flags));
         }
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => (),
-            Err(errno) => return Err(errno).context("poll"),
-        }
-        let ended = pidfd.is_some() && fds[0].any() == Some(true);
-        drop(fds);
-        self.accept();
-        if read_more {
-            self.read_outputs();
-        }
-        if take_input {
-            self.hear_callers();
-        }
-        self.write_input();
-        self.flush();
-        Ok(ended)
+        fds
     }
 
     fn accept(&mut self) {
@@ -225,7 +270,7 @@ impl Pump {
             (error, Stream::Stderr),
         ] {
             let Some(fd) = end else { continue };
-            let mut buffer = [0; LONGEST];
+            let mut buffer = [0; MOST_READ];
             match nix::unistd::read(fd, &mut buffer) {
                 // EIO: the last process has closed the terminal; another may open it again.
                 Ok(0) | Err(Errno::EIO) => *end = None,
@@ -249,8 +294,11 @@ impl Pump {
 
     fn hear_callers(&mut self) {
         for at in 0..self.callers.len() {
-            let mut buffer = vec![0; LONGEST + 1];
             let socket = self.callers[at].socket.as_raw_fd();
+            // How long it is, first: mostly a byte or an end, for which no large buffer is made.
+            let look = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+            let length = recv(socket, &mut [], look).unwrap_or(0);
+            let mut buffer = vec![0; length.clamp(1, LONGEST + 1)];
             let length = match recv(socket, &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNRESET) => continue,
                 Err(_) | Ok(0) => {
@@ -263,6 +311,14 @@ impl Pump {
                 Ok(Message::Attach) => self.callers[at].attached = true,
                 Ok(Message::Input(data)) => self.input.extend(data),
                 Ok(Message::InputEnd) => self.input_ended = true,
+                Ok(Message::Networks) => {
+                    if let Some(chores) = &mut self.chores {
+                        chores.reload();
+                    }
+                    // Who told us waits until it is so.
+                    let done = Message::Networks.encode();
+                    self.callers[at].waiting.push_back(done);
+                }
                 Ok(Message::Resize(rows, columns)) => {
                     if let Some(master) = &self.ends.master {
                         let _ = sys::set_window_size(master.as_fd(), (rows, columns));
@@ -310,5 +366,17 @@ impl Pump {
             }
         }
         self.callers.retain(|caller| !caller.gone);
+    }
+}
+
+/// The time until `left` is over, rounded up: a poll that ends early would turn in circles.
+fn time_out(left: Option<std::time::Duration>) -> PollTimeout {
+    match left {
+        None => PollTimeout::NONE,
+        Some(left) => {
+            let most = std::time::Duration::from_secs(3600);
+            let milliseconds = left.min(most).as_micros().div_ceil(1000);
+            PollTimeout::try_from(milliseconds as i32).unwrap_or(PollTimeout::NONE)
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! From a record to a running container: works out the plan, forks the monitor, waits for its word.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -8,28 +9,36 @@ use oci_spec::runtime::{BoxBuilder, Capabilities, Process};
 
 use super::client;
 use super::monitor::{self, Monitor, OnFailure};
-use super::{Message, say};
+use super::{Message, peers, say};
 use crate::explain;
 use crate::kernel::capabilities;
 use crate::kernel::cgroups::Layout;
 use crate::kernel::identity;
 use crate::kernel::program::First;
+use crate::net::names;
+use crate::plan::wire::Client;
 use crate::plan::{self, Inputs, Plan};
 use crate::request::NetworkMode;
-use crate::spec::{self, Place};
+use crate::spec::{self, Place, Shared};
 use crate::store::Home;
 use crate::store::claim::Claim;
-use crate::store::containers::Record;
+use crate::store::containers::{Record, State};
 use crate::sys;
 
 /// The container's description.
 pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> {
     let host_name = nix::unistd::gethostname().unwrap_or_default();
     let directory = home.container(&record.id);
+    let owner = owner(home, record);
     let place = Place {
         id: &record.id,
         directory: &directory,
         host_name: &host_name.to_string_lossy(),
+        shared: owner.as_ref().map(|owner| Shared {
+            netns: &owner.netns,
+            directory: &owner.directory,
+            hostname: &owner.hostname,
+        }),
     };
     let mut spec = spec::spec(&record.image_config, &record.request, &place)?;
     if let Some(process) = spec.process_mut() {
@@ -43,6 +52,32 @@ pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> 
         ));
     }
     Ok(spec)
+}
+
+/// The container whose network another one uses.
+struct Owner {
+    netns: PathBuf,
+    directory: PathBuf,
+    hostname: String,
+}
+
+/// Whose network the container uses, if it is another container's. One that is gone, or that does not
+/// run, is still named: its namespace is looked for when it is entered.
+fn owner(home: &Home, record: &Record) -> Option<Owner> {
+    let NetworkMode::Container(id) = &record.request.network else {
+        return None;
+    };
+    let state = State::load(home, id).ok().flatten();
+    let pid = state
+        .and_then(|state| state.process)
+        .map_or(0, |process| process.pid);
+    let directory = home.container(id);
+    let hostname = std::fs::read_to_string(directory.join("hostname")).unwrap_or_default();
+    Some(Owner {
+        netns: format!("/proc/{pid}/ns/net").into(),
+        hostname: hostname.trim_end().to_owned(),
+        directory,
+    })
 }
 
 /// "All capabilities" means those that this machine gives: a container or VM that rmac itself runs in may
@@ -73,16 +108,20 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
     let hosts = if on_host {
         read("/etc/hosts")
     } else {
-        let addresses: Vec<_> = record
+        let own: Vec<_> = record
             .endpoints
             .iter()
             .flat_map(|endpoint| endpoint.addresses().map(|net| net.addr()))
             .collect();
-        identity::hosts(
+        let hosts = identity::hosts(
             spec.hostname().as_deref().unwrap_or_default(),
-            &addresses,
+            &own,
             &request.add_host,
-        )
+        );
+        match record.endpoints.is_empty() {
+            true => hosts,
+            false => names::with_region(&hosts, &peers::region(home, record)),
+        }
     };
     let resolv_conf = identity::resolv_conf(
         &read("/etc/resolv.conf"),
@@ -97,6 +136,7 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
         directory: &directory,
         attach_at: &home.running(&record.id),
         endpoints: &record.endpoints,
+        client: &client_of(home, record),
         hosts: &hosts,
         resolv_conf: &resolv_conf,
         first: if request.init {
@@ -105,6 +145,17 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
             First::Program
         },
     })
+}
+
+/// Who the container is to a DHCP server.
+pub fn client_of(home: &Home, record: &Record) -> Client {
+    let request = &record.request;
+    let own_servers = request.dns.is_empty() && request.dns_search.is_empty();
+    Client {
+        name: record.name.clone(),
+        hostname: request.hostname.clone().unwrap_or(record.name.clone()),
+        resolv_conf: own_servers.then(|| home.container(&record.id).join("resolv.conf")),
+    }
 }
 
 /// Whether the caller wants what the program writes, from its first byte on.

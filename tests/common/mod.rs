@@ -16,6 +16,8 @@
 #![allow(dead_code)] // each test file uses a part
 
 pub mod bundle;
+pub mod kernel;
+pub mod net;
 pub mod terminal;
 
 use std::collections::BTreeSet;
@@ -107,6 +109,14 @@ impl Lab {
     pub fn on(&self, station: &str, script: &str) -> Output {
         let arguments = ["lab", "run", "--on", station, "bash", "-c", script];
         self.outside(&arguments)
+    }
+
+    /// A shell's script that goes on running on another station; the test ends it.
+    pub fn start_on(&self, station: &str, script: &str) -> std::process::Child {
+        let mut command = self.bare(RMAC);
+        command.args(["lab", "run", "--on", station, "bash", "-c", script]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        child.unwrap()
     }
 
     /// rmac outside of the lab, with the state in which the lab lies.

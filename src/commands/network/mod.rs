@@ -8,9 +8,11 @@ use crate::store::claim::is_claimed;
 use crate::store::containers::{State, Status};
 use crate::store::leases::{self, Lease};
 
+pub mod connect;
 pub mod create;
 pub mod inspect;
 pub mod ls;
+pub mod prune;
 pub mod rm;
 
 /// Does what the command says.
@@ -20,6 +22,9 @@ pub fn run(home: &Home, command: &NetworkCommand) -> Result<()> {
         NetworkCommand::Ls(args) => ls::ls(home, args),
         NetworkCommand::Inspect(args) => inspect::inspect(home, args),
         NetworkCommand::Rm(args) => rm::rm(home, args),
+        NetworkCommand::Connect(args) => connect::connect(home, args),
+        NetworkCommand::Disconnect(args) => connect::disconnect(home, args),
+        NetworkCommand::Prune(args) => prune::prune(home, args),
     }
 }
 

@@ -29,7 +29,8 @@ pub fn rm(home: &Home, args: &RmArgs) -> Result<()> {
     all_or_errors(errors)
 }
 
-fn remove(home: &Home, network: &Network) -> Result<()> {
+/// Forgets the network, if no container is on it.
+pub fn remove(home: &Home, network: &Network) -> Result<()> {
     let name = &network.name;
     ensure!(
         !network.is_predefined(),

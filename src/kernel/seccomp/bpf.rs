@@ -53,6 +53,17 @@ pub struct Instruction {
 }
 
 impl Instruction {
+    /// From the bytes that [`Instruction::to_bytes`] makes.
+    pub fn from_bytes(bytes: [u8; 8]) -> Instruction {
+        let [code, code_high, yes, no, operand @ ..] = bytes;
+        Instruction {
+            code: u16::from_le_bytes([code, code_high]),
+            yes,
+            no,
+            operand: u32::from_le_bytes(operand),
+        }
+    }
+
     /// As the kernel's C structure.
     pub fn to_kernel(self) -> libc::sock_filter {
         libc::sock_filter {

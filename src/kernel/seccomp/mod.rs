@@ -5,7 +5,8 @@
 //! *fail with this errno*, or *kill*. It cannot follow pointers, so it can judge `socket(AF_VSOCK, ..)`, but
 //! not the path of an `open`. A filter is inherited and can never be taken off.
 //!
-//! [`profile`] has Docker's default list as data; [`bpf`] turns any list into the kernel's instructions.
+//! [`profile`] has Docker's default list as data; [`bpf`] turns any list into the kernel's instructions;
+//! `ready` has the one that nearly all containers get, compiled.
 //!
 //! Loading takes CAP_SYS_ADMIN unless no_new_privs is set. So the step stands before the capabilities are
 //! dropped, or, with no_new_privs, as the very last before execve(2).
@@ -20,6 +21,7 @@ use crate::lesson::{Lesson, Shell};
 
 pub mod bpf;
 pub mod profile;
+mod ready;
 mod table;
 
 pub use bpf::{Instruction, Program, compile};
@@ -33,15 +35,37 @@ pub enum Step {
     Load(Program),
 }
 
+/// The annotation by which a `Spec` asks for Docker's default list: written out, the list is longer than
+/// all the rest, and it would be written, read and compiled at each start.
+const DEFAULT_MARK: (&str, &str) = ("rmac.seccomp", "default");
+
+/// The annotation that asks for the default list.
+pub fn default_mark() -> (String, String) {
+    (DEFAULT_MARK.0.to_owned(), DEFAULT_MARK.1.to_owned())
+}
+
 /// The filter of `spec`, compiled; nothing where it asks for none.
 ///
 /// # Errors
 /// What the profile asks for and rmac cannot do, such as notifications.
 pub fn plan(spec: &Spec) -> Result<Vec<Step>> {
     let linux = spec.linux().as_ref();
-    match linux.and_then(|linux| linux.seccomp().as_ref()) {
-        Some(profile) => plan_profile(profile),
-        None => Ok(Vec::new()),
+    if let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()) {
+        return plan_profile(profile);
+    }
+    let annotations = spec.annotations().as_ref();
+    let mark = annotations.and_then(|annotations| annotations.get(DEFAULT_MARK.0));
+    if mark.map(String::as_str) != Some(DEFAULT_MARK.1) {
+        return Ok(Vec::new());
+    }
+    let process = spec.process().as_ref();
+    let sets = process.and_then(|process| process.capabilities().as_ref());
+    let held = sets
+        .and_then(|sets| sets.bounding().clone())
+        .unwrap_or_default();
+    match ready::program(&held) {
+        Some(program) => Ok(vec![Step::Load(program)]),
+        None => plan_profile(&default_profile(&held)),
     }
 }
 

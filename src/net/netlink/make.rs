@@ -7,18 +7,28 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, IpVlanFlags, IpVlanMode, LinkAttribute,
-    LinkMessage, MacVlanMode,
+    BridgeVlanInfoFlags, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, IpVlanFlags,
+    IpVlanMode, LinkAttribute, LinkMessage, MacVlanMode,
 };
 use rtnetlink::packet_route::route::{RouteMessage, RouteProtocol, RouteScope};
 use rtnetlink::{
-    LinkBridge, LinkDummy, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVlan, RouteMessageBuilder,
+    LinkBridge, LinkBridgeVlan, LinkDummy, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVlan,
+    RouteMessageBuilder,
 };
 
 use super::{Refused, Wires};
 use crate::net::endpoint::Probe;
 use crate::net::link::{NewLink, NewRoute};
 use crate::net::network::{self, Kind};
+
+/// How a bridge's port belongs to a VLAN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    /// Its frames carry the tag.
+    Tagged,
+    /// Frames without a tag are its, in both directions.
+    Untagged,
+}
 
 impl Wires {
     /// Makes a container's link in the network namespace, on a parent in the caller's.
@@ -112,6 +122,34 @@ impl Wires {
         self.wait(&format!("make the bridge {name}"), request.execute())
     }
 
+    /// Makes a bridge that knows VLANs, whose ports are in none to begin with.
+    pub fn make_vlan_bridge(&mut self, name: &str) -> Result<(), Refused> {
+        let message = LinkBridge::new(name)
+            .vlan_filtering(true)
+            .vlan_default_pvid(0)
+            .build();
+        let request = self.inside.link().add(message).execute();
+        self.wait(&format!("make the VLAN-aware bridge {name}"), request)
+    }
+
+    /// Makes the bridge's `port` a member of a VLAN.
+    pub fn join_vlan(
+        &mut self,
+        port: &str,
+        vid: u16,
+        membership: Membership,
+    ) -> Result<(), Refused> {
+        let flags = match membership {
+            Membership::Tagged => BridgeVlanInfoFlags::empty(),
+            Membership::Untagged => BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged,
+        };
+        let message = LinkBridgeVlan::new(self.index(port)?)
+            .vlan(vid, flags)
+            .build();
+        let request = self.inside.link().set(message).execute();
+        self.wait(&format!("put {port} into VLAN {vid}"), request)
+    }
+
     /// Makes a veth pair (a cable): one end in the network namespace, the other in `far`.
     pub fn make_veth(
         &mut self,
@@ -172,7 +210,7 @@ fn link_message(link: &NewLink, name: &str, parent: u32, netns: i32) -> LinkMess
     message.build()
 }
 
-fn route_message(route: &NewRoute, index: u32) -> RouteMessage {
+pub(super) fn route_message(route: &NewRoute, index: u32) -> RouteMessage {
     // As ip-route(8) has it: a route made by hand.
     let boot = RouteProtocol::Boot;
     let length = route.dst.prefix_len();

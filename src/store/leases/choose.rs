@@ -110,7 +110,8 @@ pub fn endpoint(network: &Network, request: &Request, lease: &Lease) -> Result<E
             IpAddr::V4(_) => None,
         }),
         ipv6_policy: network.ipv6,
-        probe: Probe::Off,
+        ipam: network.ipam,
+        probe: probe(network),
         gw_priority: request.gw_priority,
         routes: network.routes.iter().filter(has_family).cloned().collect(),
         driver_opts: request.driver_opts.clone(),
@@ -120,4 +121,14 @@ pub fn endpoint(network: &Network, request: &Request, lease: &Lease) -> Result<E
         aliases: request.aliases.clone(),
         internal: network.internal,
     })
+}
+
+/// Whether addresses are looked for on the LAN first: `-o conflict`. Where nothing leads out there is
+/// nobody to ask.
+fn probe(network: &Network) -> Probe {
+    match network.options.get("conflict").map(String::as_str) {
+        Some("off") => Probe::Off,
+        _ if network.parent.is_isolated() => Probe::Off,
+        _ => Probe::On,
+    }
 }

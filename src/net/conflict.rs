@@ -1,0 +1,361 @@
+//! Address conflicts: is somebody else using this address?  RFC 5227, RFC 4862 section 5.4
+//!
+//! A LAN has no register of its addresses. Before a station uses one it asks who has it: an ARP request
+//! whose sender address is 0.0.0.0, so that nobody's cache takes harm (an ARP probe), and for IPv6 a
+//! neighbour solicitation from `::` (duplicate address detection). Whoever has the address answers;
+//! silence means that it is free.
+//!
+//! RFC 5227 asks three times and takes up to seven seconds. That is made for machines that come up once
+//! a day; a container starts in some ten milliseconds. So rmac asks once, while the container's
+//! first process is still preparing its file tree, and waits for [`WINDOW`]: a wired station answers
+//! within a millisecond, a program or a sleeping telephone may not. For those the socket stays
+//! open: the monitor goes on listening as long as the container runs, defends the address with an
+//! announcement (RFC 5227 section 2.4 (b)), and notes down who else has it.
+//!
+//! The socket is a packet socket, packet(7), with a filter that lets pass only what speaks of the one
+//! address, so that a busy LAN does not wake the monitor.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::announce;
+use super::endpoint::Mac;
+use super::netns;
+use crate::lesson::{Lesson, Shell};
+use crate::sys::packet::{self, Test};
+
+/// How long an answer is waited for.
+pub const WINDOW: Duration = Duration::from_millis(4);
+
+/// The least time between two defences of an address (RFC 5227, DEFEND_INTERVAL).
+const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+
+/// One address that is about to be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The link, as the container names it.
+    pub dev: String,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// What can be done about conflicts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Ask the LAN whether somebody has these addresses; all at once, since only the waiting costs time.
+    Probe(Vec<Target>),
+}
+
+/// Somebody else has the address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "address {address} is in use on the LAN already: {owner} answers for it (choose another one, keep it out of the network with --aux-address, or switch this check off with -o conflict=off)"
+)]
+pub struct Conflict {
+    /// The address.
+    pub address: IpAddr,
+    /// The hardware address of who has it.
+    pub owner: Mac,
+}
+
+/// An open ear for one address, which outlives the start.
+#[derive(Debug)]
+pub struct Sentinel {
+    socket: OwnedFd,
+    target: Target,
+    defended: Option<Instant>,
+}
+
+impl Step {
+    /// The reason.
+    pub fn why(&self) -> Lesson {
+        Lesson {
+            why: "a LAN has no register of its addresses, so one asks, before using one, whether anybody answers for it",
+            without: "two stations with one address take each other's packets, and both seem broken now and then",
+            man: "RFC 5227, RFC 4862 section 5.4, arping(8)",
+        }
+    }
+
+    /// The same as a command.
+    pub fn shell(&self) -> Shell {
+        let Step::Probe(targets) = self;
+        let ask = |target: &Target| match target.address {
+            IpAddr::V4(address) => format!(
+                "nsenter -t \"$pid\" -n arping -D -c 1 -w 1 -I {} {address}",
+                Shell::quote(&target.dev)
+            ),
+            IpAddr::V6(_) => {
+                "# the kernel does this by itself for IPv6 (duplicate address detection)".to_owned()
+            }
+        };
+        Shell::Bash(targets.iter().map(ask).collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Takes the step in the network namespace `netns`. The sockets go to `sentinels`, to be kept.
+    ///
+    /// # Errors
+    /// A [`Conflict`] when somebody has one of the addresses.
+    pub fn take(&self, netns: BorrowedFd<'_>, sentinels: &mut Vec<Sentinel>) -> Result<()> {
+        let Step::Probe(targets) = self;
+        let mut opened = netns::within(netns, || {
+            targets
+                .iter()
+                .cloned()
+                .map(Sentinel::open)
+                .collect::<Result<Vec<_>>>()
+        })?;
+        for sentinel in &opened {
+            sentinel.probe()?;
+        }
+        let conflict = wait(&mut opened, Instant::now() + WINDOW)?;
+        sentinels.append(&mut opened);
+        match conflict {
+            Some(conflict) => Err(conflict.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Step::Probe(targets) = self;
+        for (at, target) in targets.iter().enumerate() {
+            let gap = if at == 0 { "" } else { ", " };
+            match target.address {
+                IpAddr::V4(address) => write!(
+                    f,
+                    "{gap}send(packet on {}, ARP who-has {address} tell 0.0.0.0)",
+                    target.dev
+                )?,
+                IpAddr::V6(address) => write!(
+                    f,
+                    "{gap}send(packet on {}, ICMPv6 neighbour solicitation for {address} from ::)",
+                    target.dev
+                )?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sentinel {
+    /// Opens an ear for `target`, in the network namespace that the thread is in.
+    pub fn open(target: Target) -> Result<Sentinel> {
+        let index = nix::net::if_::if_nametoindex(target.dev.as_str())
+            .with_context(|| format!("look for the link {}", target.dev))?;
+        let (protocol, tests) = match target.address {
+            // An ARP packet whose sender has our address.
+            IpAddr::V4(address) => {
+                let sender = Test {
+                    offset: 28,
+                    size: 4,
+                    value: u32::from(address),
+                };
+                (nix::libc::ETH_P_ARP as u16, vec![sender])
+            }
+            // A neighbour solicitation or advertisement for our address.
+            IpAddr::V6(address) => (nix::libc::ETH_P_IPV6 as u16, about(address)),
+        };
+        let filter = packet::accept_if(&tests);
+        let socket = packet::open(protocol, index, &filter)
+            .with_context(|| format!("open a packet socket on {}", target.dev))?;
+        Ok(Sentinel {
+            socket,
+            target,
+            defended: None,
+        })
+    }
+
+    /// Asks for the address.
+    fn probe(&self) -> Result<()> {
+        match self.target.address {
+            IpAddr::V4(address) => self.send(&arp_probe(self.target.mac, address)),
+            IpAddr::V6(address) => self.send(&solicitation(self.target.mac, address)),
+        }
+    }
+
+    /// Tells everybody that the address is ours.
+    pub fn announce(&self) -> Result<()> {
+        match self.target.address {
+            IpAddr::V4(address) => self.send(&announce::frame(self.target.mac, address)),
+            IpAddr::V6(address) => self.send(&announce::advertisement(self.target.mac, address)),
+        }
+    }
+
+    /// The link, as the container names it.
+    pub fn dev(&self) -> &str {
+        &self.target.dev
+    }
+
+    /// What is becoming readable when somebody speaks of the address.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Reads what has come in; who else has the address, if that turned out. Defends it then.
+    pub fn turn(&mut self) -> Option<Conflict> {
+        let owner = self.hear()?;
+        if self
+            .defended
+            .is_none_or(|at| at.elapsed() > DEFEND_INTERVAL)
+        {
+            self.defended = Some(Instant::now());
+            // A link that is down cannot defend anything.
+            let _ = self.announce();
+        }
+        Some(Conflict {
+            address: self.target.address,
+            owner,
+        })
+    }
+
+    fn send(&self, frame: &[u8]) -> Result<()> {
+        match nix::unistd::write(&self.socket, frame) {
+            Ok(_) => Ok(()),
+            // The parent is down: then nobody can be asked, and the start goes on.
+            Err(Errno::ENETDOWN | Errno::ENOBUFS | Errno::ENXIO) => Ok(()),
+            Err(errno) => Err(errno).with_context(|| format!("send on {}", self.target.dev)),
+        }
+    }
+
+    /// The hardware address of the first other station that has the address.
+    fn hear(&self) -> Option<Mac> {
+        let mut frame = [0; 128];
+        loop {
+            let received = nix::sys::socket::recv(
+                self.socket.as_raw_fd(),
+                &mut frame,
+                nix::sys::socket::MsgFlags::MSG_DONTWAIT,
+            );
+            match received {
+                Ok(length) => {
+                    let owner = self.owner(&frame[..length]);
+                    if owner.is_some() {
+                        return owner;
+                    }
+                }
+                Err(Errno::EINTR) => (),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Who claims the address in this frame, if somebody else does.
+    fn owner(&self, frame: &[u8]) -> Option<Mac> {
+        let mac = |at: usize| -> Option<Mac> { Some(Mac(frame.get(at..at + 6)?.try_into().ok()?)) };
+        let owner = match self.target.address {
+            IpAddr::V4(address) => (frame.get(28..32)? == address.octets()).then(|| mac(22))?,
+            IpAddr::V6(_) => match *frame.get(54)? {
+                ADVERTISEMENT => mac(6),
+                // Somebody else is asking for it too, before using it.
+                SOLICITATION if frame.get(22..38)? == [0; 16] => mac(6),
+                _ => None,
+            },
+        };
+        owner.filter(|owner| *owner != self.target.mac)
+    }
+}
+
+/// Waits until `deadline` for an answer to any of them.
+fn wait(sentinels: &mut [Sentinel], deadline: Instant) -> Result<Option<Conflict>> {
+    loop {
+        for sentinel in sentinels.iter() {
+            if let Some(owner) = sentinel.hear() {
+                return Ok(Some(Conflict {
+                    address: sentinel.target.address,
+                    owner,
+                }));
+            }
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let mut fds: Vec<_> = sentinels
+            .iter()
+            .map(|sentinel| PollFd::new(sentinel.as_fd(), PollFlags::POLLIN))
+            .collect();
+        let timeout = PollTimeout::try_from(left.as_micros().div_ceil(1000) as i32)?;
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => (),
+            Err(errno) => return Err(errno).context("poll"),
+        }
+    }
+}
+
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+
+/// The tests of the filter for IPv6: ICMPv6 with `address` as the neighbour that is spoken of.
+fn about(address: Ipv6Addr) -> Vec<Test> {
+    let octets = address.octets();
+    let word = |at: usize| {
+        u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]])
+    };
+    let next_header = Test {
+        offset: 20,
+        size: 1,
+        value: nix::libc::IPPROTO_ICMPV6 as u32,
+    };
+    let part = |at: usize| Test {
+        offset: 62 + at as u32,
+        size: 4,
+        value: word(at),
+    };
+    vec![next_header, part(0), part(4), part(8), part(12)]
+}
+
+/// The Ethernet frame of an ARP probe: a request whose sender has no IP address.
+pub fn arp_probe(mac: Mac, address: Ipv4Addr) -> [u8; 42] {
+    let mut frame = announce::frame(mac, address);
+    frame[28..32].fill(0);
+    frame
+}
+
+/// The Ethernet frame of a neighbour solicitation from `::`, RFC 4861 section 4.3.
+pub fn solicitation(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
+    let octets = address.octets();
+    let mut group = [0; 16];
+    group[..2].copy_from_slice(&[0xff, 0x02]);
+    group[11..13].copy_from_slice(&[0x01, 0xff]);
+    group[13..].copy_from_slice(&octets[13..]);
+    let mut message = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
+    message.extend(octets);
+    announce::icmpv6_frame(mac, Ipv6Addr::UNSPECIFIED, Ipv6Addr::from(group), &message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(frame: &[u8]) -> String {
+        frame.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn a_probe_has_no_sender_address() {
+        let address = Ipv4Addr::new(172, 16, 86, 2);
+        assert_eq!(
+            hex(&arp_probe(Mac::of(address), address)),
+            "ffffffffffff0242ac105602080600010800060400010242ac10560200000000000000000000ac105602"
+        );
+    }
+
+    #[test]
+    fn a_solicitation_goes_to_the_group_of_the_address() {
+        let mac: Mac = "02:42:ac:10:56:02".parse().unwrap();
+        let frame = solicitation(mac, "fd00::1:2:3".parse().unwrap());
+        assert_eq!(hex(&frame[..14]), "3333ff0200030242ac10560286dd");
+        assert_eq!(hex(&frame[22..38]), "0".repeat(32));
+        assert_eq!(hex(&frame[38..54]), "ff0200000000000000000001ff020003");
+        assert_eq!(frame[54], 135);
+    }
+}

@@ -1,0 +1,131 @@
+//! Names: how containers of one network find each other.  hosts(5)
+//!
+//! Docker runs a name server inside each container. A file does as well, and needs no process: every
+//! container's `/etc/hosts` lists its peers, and who comes or goes rewrites the files of the others.
+//! The C library reads that file anew for each question, so a peer is known as soon as it is written.
+//!
+//! The file is bound into the container, and a bind mount shows one inode. So it is never replaced but
+//! rewritten in place, under a lock. What is ours stands between two marks; what the program has
+//! added outside of them stays.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// The line before what is ours.
+const BEGIN: &str = "# rmac: the containers on the same networks; rewritten as they come and go";
+/// The line after it.
+const END: &str = "# rmac: end";
+
+/// One container as others see it on one network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its addresses on that network.
+    pub addresses: Vec<IpAddr>,
+    /// Its name, its aliases there, its short id.
+    pub names: Vec<String>,
+}
+
+/// The lines for `peers`, between the marks.
+pub fn region(peers: &[Peer]) -> String {
+    let mut text = format!("{BEGIN}\n");
+    for peer in peers {
+        for address in &peer.addresses {
+            text += &format!("{address}\t{}\n", peer.names.join(" "));
+        }
+    }
+    text + END + "\n"
+}
+
+/// `text` with `region` in place of an older one, or at the end.
+pub fn with_region(text: &str, region: &str) -> String {
+    let begin = text.find(BEGIN);
+    let end = begin.and_then(|begin| {
+        let end = begin + text[begin..].find(END)? + END.len();
+        Some(end + usize::from(text[end..].starts_with('\n')))
+    });
+    match (begin, end) {
+        (Some(begin), Some(end)) => format!("{}{region}{}", &text[..begin], &text[end..]),
+        // A region whose end the program has cut off goes on to the end of the file.
+        (Some(begin), None) => format!("{}{region}", &text[..begin]),
+        (None, _) => {
+            let gap = if text.is_empty() || text.ends_with('\n') {
+                ""
+            } else {
+                "\n"
+            };
+            format!("{text}{gap}{region}")
+        }
+    }
+}
+
+/// Writes `region` into the hosts file at `path`, in place. A file that is not there is no error: its
+/// container has gone meanwhile.
+pub fn rewrite(path: &Path, region: &str) -> Result<()> {
+    let mut file = match std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+    {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        file => file.with_context(|| format!("open {}", path.display()))?,
+    };
+    rewrite_file(&mut file, region).with_context(|| format!("rewrite {}", path.display()))
+}
+
+fn rewrite_file(file: &mut File, region: &str) -> std::io::Result<()> {
+    file.lock()?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let new = with_region(&text, region);
+    if new != text {
+        file.rewind()?;
+        file.write_all(new.as_bytes())?;
+        // Shortened last: a reader in between sees old lines at the end rather than none.
+        file.set_len(new.len() as u64)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(address: &str, names: &[&str]) -> Peer {
+        Peer {
+            addresses: vec![address.parse().unwrap()],
+            names: names.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn the_region_is_replaced_and_the_rest_stays() {
+        let one = region(&[peer("172.16.86.2", &["a", "web", "0123456789ab"])]);
+        let text = with_region("127.0.0.1\tlocalhost\n", &one);
+        assert!(text.contains("\n172.16.86.2\ta web 0123456789ab\n"));
+        let edited = format!("{text}10.0.0.1\tmine\n");
+        let again = with_region(&edited, &region(&[peer("172.16.86.3", &["b"])]));
+        assert!(again.starts_with("127.0.0.1\tlocalhost\n# rmac"));
+        assert!(again.ends_with("# rmac: end\n10.0.0.1\tmine\n"));
+        assert!(again.contains("172.16.86.3\tb\n") && !again.contains("172.16.86.2"));
+        assert_eq!(with_region(&again, &region(&[])).matches(BEGIN).count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_rewritten_in_place() {
+        use std::os::unix::fs::MetadataExt;
+        let path = std::env::temp_dir().join(format!("rmac-names-{}", std::process::id()));
+        std::fs::write(&path, "127.0.0.1\tlocalhost\n").unwrap();
+        let inode = std::fs::metadata(&path).unwrap().ino();
+        rewrite(&path, &region(&[peer("172.16.86.2", &["a"])])).unwrap();
+        rewrite(&path, &region(&[])).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("127.0.0.1\tlocalhost\n{BEGIN}\n{END}\n"));
+        assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
+        std::fs::remove_file(&path).unwrap();
+        rewrite(&path, "").unwrap();
+    }
+}

@@ -1,0 +1,341 @@
+//! The monitor's chores for its container's network, between two reads of the program's output.
+//!
+//! All wait in the one poll(2) of [`super::pump`]: announcements have a time, the others a descriptor.
+//!
+//! ```text
+//! announce      the addresses, twice more, a second apart
+//! sentinels     does somebody else claim an address of ours?      net::conflict
+//! dhcp          renew, rebind, release                            net::dhcp
+//! watch         has the parent gone, is it back?                  net::watch
+//! ```
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::net::announce;
+use crate::net::conflict::{Conflict, Sentinel};
+use crate::net::dhcp::{self, Client, Event};
+use crate::net::endpoint::{Endpoint, Probe};
+use crate::net::link;
+use crate::net::netlink::Wires;
+use crate::net::netns;
+use crate::net::watch::Watch;
+use crate::plan::wire;
+use crate::step::{Place, Step};
+use crate::store::Home;
+use crate::store::containers::{self, Record, State};
+use crate::supervise::{peers, start};
+
+/// What is to be done for the network of a running container.
+#[derive(Debug)]
+pub struct Chores {
+    home: Home,
+    id: String,
+    netns: Option<OwnedFd>,
+    endpoints: Vec<Endpoint>,
+    sentinels: Vec<Sentinel>,
+    clients: Vec<Client>,
+    watch: Option<Watch>,
+    announcements: Vec<Announcement>,
+}
+
+/// Announcements of one link that are still to come.
+#[derive(Debug)]
+struct Announcement {
+    dev: String,
+    left: u32,
+    next: Instant,
+}
+
+impl Chores {
+    /// Those of the container of `record`, which lives in `netns`, with what its start has opened.
+    pub fn new(
+        home: &Home,
+        record: &Record,
+        netns: Option<OwnedFd>,
+        sentinels: Vec<Sentinel>,
+        clients: Vec<Client>,
+    ) -> Chores {
+        let mut chores = Chores {
+            home: home.clone(),
+            id: record.id.clone(),
+            netns: netns.filter(|_| !record.endpoints.is_empty()),
+            endpoints: record.endpoints.clone(),
+            sentinels,
+            clients,
+            watch: None,
+            announcements: vec![],
+        };
+        for endpoint in record.endpoints.clone() {
+            chores.announce(&endpoint);
+        }
+        chores.listen();
+        chores
+    }
+
+    /// What becomes readable when there is something to do.
+    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        let sentinels = self.sentinels.iter().map(Sentinel::as_fd);
+        let clients = self.clients.iter().map(Client::as_fd);
+        let watch = self.watch.iter().map(Watch::as_fd);
+        sentinels.chain(clients).chain(watch).collect()
+    }
+
+    /// When there is something to do without that; `None`: never.
+    pub fn timeout(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let announcements = self.announcements.iter();
+        announcements
+            .map(|announcement| announcement.next.saturating_duration_since(now))
+            .chain(self.clients.iter().map(Client::timeout))
+            .min()
+    }
+
+    /// Does what is to be done. What fails is tried again when it is due again: the container runs on.
+    pub fn turn(&mut self) {
+        let conflicts: Vec<Conflict> = self
+            .sentinels
+            .iter_mut()
+            .filter_map(Sentinel::turn)
+            .collect();
+        for conflict in conflicts {
+            self.note(&format!(
+                "address {} is used by {} too: one of the two has to go",
+                conflict.address, conflict.owner
+            ));
+        }
+        self.turn_clients();
+        let parents: Vec<&str> = self
+            .endpoints
+            .iter()
+            .map(|e| e.parent.link.as_str())
+            .collect();
+        if self
+            .watch
+            .as_ref()
+            .is_some_and(|watch| watch.changed(&parents))
+        {
+            let _ = self.rebuild();
+        }
+        let now = Instant::now();
+        for at in 0..self.announcements.len() {
+            if self.announcements[at].next <= now {
+                self.announcements[at].left -= 1;
+                self.announcements[at].next = now + announce::INTERVAL;
+                self.send(&self.announcements[at].dev);
+            }
+        }
+        self.announcements
+            .retain(|announcement| announcement.left > 0);
+    }
+
+    /// The container has been connected to a network, or disconnected from one.
+    pub fn reload(&mut self) {
+        let Ok(Some(record)) = Record::load(&self.home, &self.id) else {
+            return;
+        };
+        let old = std::mem::replace(&mut self.endpoints, record.endpoints);
+        let is_there = |dev: &str| self.endpoints.iter().any(|e| e.ifname == dev);
+        self.sentinels.retain(|sentinel| is_there(sentinel.dev()));
+        let clients = self.clients.drain(..);
+        let (kept, left): (_, Vec<Client>) = clients.partition(|client| is_there(client.dev()));
+        self.clients = kept;
+        for mut client in left {
+            client.release();
+        }
+        self.announcements
+            .retain(|announcement| is_there(&announcement.dev));
+        for endpoint in self.endpoints.clone() {
+            if old
+                .iter()
+                .all(|other| other.endpoint_id != endpoint.endpoint_id)
+            {
+                let _ = self.take_on(&endpoint);
+            }
+        }
+        self.listen();
+        let _ = self.rebuild();
+    }
+
+    /// Gives back what was lent: for the end.
+    pub fn release(&mut self) {
+        self.clients.iter_mut().for_each(Client::release);
+    }
+
+    fn listen(&mut self) {
+        if self.watch.is_none() && !self.endpoints.is_empty() {
+            self.watch = Watch::open().ok();
+        }
+    }
+
+    fn turn_clients(&mut self) {
+        for at in 0..self.clients.len() {
+            let dev = self.clients[at].dev().to_owned();
+            match self.clients[at].turn() {
+                Ok(Some(Event::Bound(lease))) => {
+                    let _ = self.readdress(&dev, Some(&lease));
+                }
+                Ok(Some(Event::Lost)) => {
+                    self.note(&format!("the DHCP lease of {dev} has expired"));
+                    let _ = self.readdress(&dev, None);
+                }
+                Ok(None) | Err(_) => (),
+            }
+        }
+    }
+
+    /// Puts what the DHCP server says into the kernel, the record and the peers' files, where it differs.
+    fn readdress(&mut self, dev: &str, lease: Option<&dhcp::Lease>) -> Result<()> {
+        let Some(endpoint) = self.endpoints.iter_mut().find(|e| e.ifname == dev) else {
+            return Ok(());
+        };
+        let before = endpoint.clone();
+        endpoint.ipv4 = lease.map(|lease| lease.address);
+        endpoint.gateway = lease
+            .and_then(|lease| lease.router)
+            .filter(|_| !before.internal);
+        if *endpoint == before {
+            return Ok(());
+        }
+        let after = endpoint.clone();
+        let netns = self.netns.as_ref().context("no network namespace")?;
+        let mut wires = Wires::open(netns.as_fd())?;
+        if let Some(address) = before.ipv4 {
+            // With it the kernel drops the routes that start from it.
+            let _ = wires.delete_address(dev, address.into());
+        }
+        if let Some(address) = after.ipv4 {
+            wires.add_address(dev, address.into(), Probe::Off)?;
+        }
+        for step in link::plan_default_routes(&self.endpoints) {
+            let _ = step.take(&mut wires);
+        }
+        drop(wires);
+        Record::update(&self.home, &self.id, |record| {
+            if let Some(endpoint) = record.endpoints.iter_mut().find(|e| e.ifname == dev) {
+                *endpoint = after.clone();
+            }
+        })?;
+        self.announce(&after);
+        peers::update(&self.home, [after.network_id.as_str()])
+    }
+
+    /// Makes the links anew that went with their parents, where the parents are back.
+    fn rebuild(&mut self) -> Result<()> {
+        // A link may also be missing because it is just being connected or disconnected; who does that
+        // holds the lock, and tells us afterwards.
+        let Some(_lock) = containers::try_lock(&self.home, &self.id)? else {
+            return Ok(());
+        };
+        let record = Record::load(&self.home, &self.id)?.context("the record is gone")?;
+        self.endpoints = record.endpoints;
+        let netns = self.netns.as_ref().context("no network namespace")?;
+        let gone = netns::within(netns.as_fd(), || {
+            let gone = |e: &&Endpoint| nix::net::if_::if_nametoindex(e.ifname.as_str()).is_err();
+            Ok(self
+                .endpoints
+                .iter()
+                .filter(gone)
+                .cloned()
+                .collect::<Vec<_>>())
+        })?;
+        let there = |link: &str| nix::net::if_::if_nametoindex(link).is_ok();
+        for endpoint in gone {
+            let base = &endpoint.parent.segment.base;
+            if there(&endpoint.parent.link) || (!endpoint.parent.made.is_empty() && there(base)) {
+                self.rewire(&endpoint)?;
+                self.take_on(&endpoint)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rewire(&self, endpoint: &Endpoint) -> Result<()> {
+        let netns = self.netns.as_ref().context("no network namespace")?;
+        let mut place = Place {
+            wires: Some(Wires::open(netns.as_fd())?),
+            ..Place::default()
+        };
+        // Without a probe: it is the address that the container has all along.
+        let steps = link::plan_link(&Endpoint {
+            probe: Probe::Off,
+            ..wire::without_lease(endpoint)
+        });
+        let routes = link::plan_default_routes(&self.endpoints);
+        let ours = |step: &link::Step| match step {
+            link::Step::Route(route) => route.dev == endpoint.ifname,
+            _ => false,
+        };
+        let steps = steps.into_iter().chain(routes.into_iter().filter(ours));
+        for step in steps.map(Step::Link) {
+            if let Err(error) = step.take(&mut place) {
+                if let Some(wires) = &mut place.wires {
+                    let _ = link::undo(endpoint, wires);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins with what a link needs that was made after the start.
+    fn take_on(&mut self, endpoint: &Endpoint) -> Result<()> {
+        let dev = endpoint.ifname.as_str();
+        self.sentinels.retain(|sentinel| sentinel.dev() != dev);
+        let netns = self.netns.as_ref().context("no network namespace")?;
+        if endpoint.probe == Probe::On {
+            let targets = wire::targets(endpoint);
+            let opened = netns::within(netns.as_fd(), || {
+                targets
+                    .into_iter()
+                    .map(Sentinel::open)
+                    .collect::<Result<Vec<_>>>()
+            })?;
+            self.sentinels.extend(opened);
+        }
+        let record = Record::load(&self.home, &self.id)?.context("the record is gone")?;
+        let client = start::client_of(&self.home, &record);
+        if let Some(identity) = wire::dhcp_identity(endpoint, &client) {
+            self.clients.retain(|client| client.dev() != dev);
+            self.clients.push(Client::open(netns.as_fd(), identity)?);
+        }
+        self.announce(endpoint);
+        Ok(())
+    }
+
+    fn announce(&mut self, endpoint: &Endpoint) {
+        if endpoint.kind.is_layer_3() || endpoint.addresses().next().is_none() {
+            return;
+        }
+        // The kernel makes the first itself where the link came up with its address.
+        let (left, wait) = match endpoint.probe {
+            Probe::On => (announce::REPEATS + 1, Duration::ZERO),
+            Probe::Off => (announce::REPEATS, announce::INTERVAL),
+        };
+        self.announcements
+            .retain(|other| other.dev != endpoint.ifname);
+        self.announcements.push(Announcement {
+            dev: endpoint.ifname.clone(),
+            left,
+            next: Instant::now() + wait,
+        });
+    }
+
+    fn send(&self, dev: &str) {
+        let endpoint = self.endpoints.iter().find(|e| e.ifname == dev);
+        if let (Some(endpoint), Some(netns)) = (endpoint, &self.netns) {
+            // A link that is down, or gone, has nobody to tell.
+            let _ = announce::announce(netns.as_fd(), std::slice::from_ref(endpoint));
+        }
+    }
+
+    /// Writes down, for `inspect`, what the user should know.
+    fn note(&self, text: &str) {
+        if let Ok(Some(mut state)) = State::load(&self.home, &self.id) {
+            text.clone_into(&mut state.error);
+            let _ = state.save(&self.home, &self.id);
+        }
+    }
+}

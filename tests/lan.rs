@@ -1,0 +1,430 @@
+//! On a real LAN: conflicts, announcements, the host's own access, DHCP, and a parent that goes away.
+//!
+//! | theirs | here |
+//! |---|---|
+//! | moby bridge_linux_test.go TestAdvertiseAddresses | `an_address_is_announced_three_times` |
+//! | moby macvlan_test.go ParentDown | `a_parent_that_is_down_or_flaps_does_no_harm` |
+//! | podman test-dhcp: basic setup, empty/no hostname | `a_dhcp_server_gives_renews_and_takes_back` |
+//! | podman test-dhcp: teardown, release after timeout | the same |
+//! | podman test-dhcp: NOP, empty iface, empty mac, bad iface, bad mac, SIGINT, SIGTERM | do not apply: they try the protocol of a separate proxy, which there is none of |
+//! | podman 700-create: macvlan no subnet -> dhcp | `dhcp_is_asked_for_by_name_or_by_leaving_out_the_subnet` |
+
+mod common;
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use common::Lab;
+use rmac::net::netns;
+use rmac::sys::packet;
+
+const CREATE: &str =
+    "rmac network create --subnet 172.16.86.0/24 --gateway 172.16.86.1 -o parent=eth0";
+
+fn lan(lab: &Lab, more: &str) {
+    lab.sh(&format!("{CREATE} {more} lan")).ok();
+}
+
+fn run(lab: &Lab, flags: &str) -> common::Output {
+    let image = lab.image();
+    lab.sh(&format!("rmac run -d {flags} {image} sleep 1000"))
+}
+
+fn eventually(lab: &Lab, script: &str) {
+    let begin = Instant::now();
+    loop {
+        let out = lab.sh(script);
+        if out.code == 0 {
+            return;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10), "{out:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn router_mac(lab: &Lab) -> String {
+    lab.on("router", "cat /sys/class/net/eth0/address")
+        .ok()
+        .trim()
+        .to_owned()
+}
+
+/// What comes in on a station's eth0 with this EtherType.
+fn ear(lab: &Lab, station: &str, protocol: u16) -> OwnedFd {
+    let path = lab.runroot().parent().unwrap().join(station);
+    let netns = netns::open(&path).unwrap();
+    netns::within(netns.as_fd(), || {
+        let index = nix::net::if_::if_nametoindex("eth0")?;
+        Ok(packet::open(protocol, index, &packet::accept_if(&[]))?)
+    })
+    .unwrap()
+}
+
+fn frames(ear: &OwnedFd) -> Vec<Vec<u8>> {
+    let mut all = vec![];
+    let mut buffer = [0; 1600];
+    let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
+    while let Ok(length) = nix::sys::socket::recv(ear.as_raw_fd(), &mut buffer, flags) {
+        all.push(buffer[..length].to_vec());
+    }
+    all
+}
+
+#[test]
+fn an_address_that_somebody_has_is_passed_over() {
+    let lab = Lab::with_image();
+    lan(&lab, "");
+    lab.on("router", "ip addr add 172.16.86.2/24 dev eth0").ok();
+    let mac = router_mac(&lab);
+    let image = lab.image();
+    let out = lab.sh(&format!(
+        "rmac run --rm --network lan {image} ip -4 addr show eth0"
+    ));
+    let out = out
+        .says(&format!(
+            "address 172.16.86.2 is in use on the LAN already, by {mac}; taking 172.16.86.3"
+        ))
+        .says("inet 172.16.86.3/24");
+    out.ok();
+    // It is remembered: the next one does not ask again.
+    let out = lab.sh(&format!(
+        "rmac run --rm --network lan {image} ip -4 addr show eth0"
+    ));
+    assert_eq!(out.stderr, "");
+    assert!(!out.ok().contains("172.16.86.2/24"));
+    // Whoever wants just this one is told who has it.
+    lab.sh(&format!(
+        "rmac run --rm --network lan --ip 172.16.86.2 {image} true"
+    ))
+    .ended(125)
+    .says(&format!(
+        "address 172.16.86.2 is in use on the LAN already: {mac} answers for it"
+    ));
+    assert_eq!(lab.sh("rmac ps -a -q").ok(), "");
+    // So is who connects while running.
+    run(&lab, "--name c1 --network lan").ok();
+    lab.sh("rmac network create -o parent=eth0 --subnet 10.9.0.0/24 two")
+        .ok();
+    lab.on("router", "ip addr add 10.9.0.1/24 dev eth0").ok();
+    lab.sh("rmac network connect two c1")
+        .says("taking 10.9.0.2")
+        .ok();
+    lab.sh("rmac exec c1 ping -c 1 -W 2 10.9.0.1").ok();
+    // A container that was stopped when somebody took its address moves on, too.
+    lab.sh("rmac stop -t 0 c1").ok();
+    lab.on("router", "ip addr add 172.16.86.3/24 dev eth0").ok();
+    lab.sh("rmac start c1").says("taking 172.16.86.4").ok();
+}
+
+#[test]
+fn with_conflict_off_nobody_is_asked() {
+    let lab = Lab::with_image();
+    lan(&lab, "-o conflict=off");
+    lab.on("router", "ip addr add 172.16.86.2/24 dev eth0").ok();
+    let image = lab.image();
+    let out = lab.sh(&format!(
+        "rmac run --rm --network lan {image} ip -4 addr show eth0"
+    ));
+    assert_eq!(out.stderr, "");
+    out.says("inet 172.16.86.2/24").ok();
+}
+
+#[test]
+fn an_ipv6_address_that_somebody_has_is_passed_over() {
+    let lab = Lab::with_image();
+    lab.sh("rmac network create --ipv6 --subnet fd00:86::/64 -o parent=eth0 --ipv4=false six")
+        .ok();
+    let image = lab.image();
+    let script = format!("rmac run --rm --network six {image} ip -6 addr show eth0");
+    lab.sh(&script).says("inet6 fd00:86::1/64").ok();
+    lab.on("router", "ip addr add fd00:86::1/64 dev eth0 nodad")
+        .ok();
+    let mac = router_mac(&lab);
+    lab.sh(&script)
+        .says(&format!(
+            "address fd00:86::1 is in use on the LAN already, by {mac}; taking fd00:86::2"
+        ))
+        .says("inet6 fd00:86::2/64")
+        .ok();
+}
+
+#[test]
+fn the_hosts_own_and_the_routers_address_are_refused() {
+    let lab = Lab::with_image();
+    lan(&lab, "--ip-range 172.16.86.250/31");
+    let image = lab.image();
+    lab.sh(&format!(
+        "rmac run --rm --network lan --ip 172.16.86.250 {image} true"
+    ))
+    .ended(125)
+    .says("address 172.16.86.250 is this host's own, on eth0");
+    lab.sh(&format!(
+        "rmac run --rm --network lan {image} ip -4 addr show eth0"
+    ))
+    .says("inet 172.16.86.251/24")
+    .ok();
+    lab.sh(&format!(
+        "rmac run --rm --network lan --ip 172.16.86.1 {image} true"
+    ))
+    .ended(125);
+    // A router that nobody has declared is found by asking.
+    lab.sh("rmac network rm lan").ok();
+    lab.sh("rmac network create --subnet 172.16.86.0/24 -o parent=eth0 lan")
+        .ok();
+    lab.sh(&format!(
+        "rmac run --rm --network lan {image} ip -4 addr show eth0"
+    ))
+    .says("taking 172.16.86.2")
+    .says("inet 172.16.86.2/24")
+    .ok();
+}
+
+#[test]
+fn an_address_is_announced_three_times() {
+    let lab = Lab::with_image();
+    for option in ["probe", "off"] {
+        lan(&lab, &format!("-o conflict={option}"));
+        let ear = ear(&lab, "router", 0x0806);
+        run(&lab, "--name c1 --network lan").ok();
+        std::thread::sleep(Duration::from_millis(2600));
+        let (mut probes, mut announcements) = (0, 0);
+        for frame in frames(&ear) {
+            match (&frame[28..32], &frame[38..42]) {
+                ([0, 0, 0, 0], [172, 16, 86, 2]) => probes += 1,
+                ([172, 16, 86, 2], [172, 16, 86, 2]) => announcements += 1,
+                _ => {}
+            }
+        }
+        assert_eq!(announcements, 3, "{option}");
+        assert_eq!(probes, usize::from(option == "probe"));
+        lab.sh("rmac rm -f c1 && rmac network rm lan").ok();
+    }
+}
+
+#[test]
+fn an_address_is_defended_and_the_rival_is_written_down() {
+    let lab = Lab::with_image();
+    lan(&lab, "");
+    run(&lab, "--name c1 --network lan").ok();
+    std::thread::sleep(Duration::from_millis(2500));
+    let ear = ear(&lab, "router", 0x0806);
+    let mac = router_mac(&lab);
+    lab.on("router", "ip addr add 172.16.86.2/24 dev eth0 && ip neigh flush all && ping -c 1 -W 1 -I 172.16.86.2 172.16.86.250; true").ok();
+    eventually(
+        &lab,
+        &format!(
+            "rmac inspect -f '{{{{.State.Error}}}}' c1 | grep 'address 172.16.86.2 is used by {mac} too'"
+        ),
+    );
+    let ours = frames(&ear)
+        .iter()
+        .filter(|frame| frame[28..32] == [172, 16, 86, 2])
+        .count();
+    assert_eq!(ours, 1, "one defence");
+    assert_eq!(lab.sh("rmac ps -q | wc -l").ok().trim(), "1");
+}
+
+#[test]
+fn the_host_reaches_its_containers() {
+    let lab = Lab::with_image();
+    lan(&lab, "-o host_access=auto");
+    run(&lab, "--name c1 --network lan").ok();
+    run(&lab, "--name c2 --network lan").ok();
+    for target in ["172.16.86.2", "172.16.86.3"] {
+        lab.sh(&format!("ping -c 1 -W 2 {target}")).ok();
+    }
+    lab.sh("rmac exec c1 ping -c 1 -W 2 172.16.86.250").ok();
+    // The LAN still finds the host where it was.
+    lab.on(
+        "router",
+        "ip neigh flush all; ping -c 1 -W 2 172.16.86.250 >/dev/null; ip neigh show 172.16.86.250",
+    )
+    .says(lab.sh("cat /sys/class/net/eth0/address").ok().trim())
+    .ok();
+    lab.sh("ping -c 1 -W 2 172.16.86.1").ok();
+    lab.sh("rmac stop -t 0 c1").ok();
+    let links = || lab.sh("ls /sys/class/net; ip route show").ok();
+    assert!(
+        links().contains("rmac-") && !links().contains("172.16.86.2 "),
+        "{}",
+        links()
+    );
+    lab.sh("ping -c 1 -W 2 172.16.86.3").ok();
+    // The last takes the shim along, also when its monitor is killed.
+    lab.sh("kill -9 $(grep -h '\"monitor\"' $RMAC_ROOT/containers/$(rmac ps -q --no-trunc)/state.json | tr -dc 0-9)").ok();
+    eventually(&lab, "rmac ps >/dev/null; ! ls /sys/class/net | grep rmac-");
+    lab.sh("rmac rm -f c1 c2 && rmac network rm lan").ok();
+
+    lan(&lab, "-o host_access=172.16.86.200");
+    run(&lab, "--name c1 --network lan").ok();
+    lab.sh("ping -c 1 -W 2 172.16.86.2").ok();
+    lab.sh("rmac exec c1 ping -c 1 -W 2 172.16.86.200").ok();
+    lab.sh("rmac rm -f c1").ok();
+    eventually(&lab, "! ls /sys/class/net | grep rmac-");
+}
+
+/// A DHCP server on the lab's router.
+fn dnsmasq(lab: &Lab, more: &str) -> std::process::Child {
+    let dir = lab.scratch();
+    let script = format!(
+        "cd {0} && exec dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=eth0 --bind-interfaces \
+         --user=root --group=root --pid-file= --dhcp-leasefile={0}/leases --log-dhcp --log-facility={0}/log --no-ping \
+         --dhcp-range=172.16.86.100,172.16.86.110,2m --dhcp-option=option:router,172.16.86.1 \
+         --dhcp-option=option:dns-server,172.16.86.1 --domain=lab.test {more}",
+        dir.display()
+    );
+    lab.start_on("router", &script)
+}
+
+fn has_dnsmasq() -> bool {
+    let there = std::process::Command::new("dnsmasq")
+        .arg("--version")
+        .output()
+        .is_ok();
+    if !there {
+        eprintln!("skipped: no dnsmasq here (Debian: apt-get install dnsmasq-base)");
+    }
+    there
+}
+
+#[test]
+fn a_dhcp_server_gives_renews_and_takes_back() {
+    if !has_dnsmasq() {
+        return;
+    }
+    let lab = Lab::with_image();
+    let mut server = dnsmasq(&lab, "");
+    lab.sh("rmac network create --ipam-driver dhcp -o parent=eth0 lan")
+        .ok();
+    run(&lab, "--name web --network lan").ok();
+    let address = lab
+        .sh("rmac inspect -f '{{.NetworkSettings.Networks.lan.IPAddress}}' web")
+        .ok();
+    let address = address.trim();
+    assert!(address.starts_with("172.16.86.1"), "{address}");
+    lab.sh("rmac exec web ip -4 addr show eth0")
+        .says(&format!("inet {address}/24 brd 172.16.86.255"))
+        .ok();
+    lab.sh("rmac exec web ip route")
+        .says("default via 172.16.86.1")
+        .ok();
+    lab.sh("rmac exec web cat /etc/resolv.conf")
+        .says("nameserver 172.16.86.1")
+        .says("search lab.test")
+        .ok();
+    lab.sh("rmac exec web ping -c 1 -W 2 172.16.86.1").ok();
+    let log = lab.scratch().join("log");
+    let log = log.display();
+    let leases = std::fs::read_to_string(lab.scratch().join("leases")).unwrap();
+    // Client id: type 0, "web".
+    assert!(
+        leases.contains(&format!("{address} web 00:77:65:62")),
+        "{leases}"
+    );
+    // Renewed at T1, which dnsmasq never sets below a minute: a second request, without a discover.
+    let begin = Instant::now();
+    while lab.sh(&format!("grep -c DHCPACK {log}")).ok().trim() == "1" {
+        assert!(begin.elapsed() < Duration::from_secs(75), "not renewed");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(
+        lab.sh(&format!("grep -c DHCPDISCOVER {log}")).ok().trim(),
+        "1"
+    );
+    // Released at the stop, and the same address for the same name.
+    lab.sh("rmac stop -t 0 web").ok();
+    eventually(
+        &lab,
+        &format!("grep -q 'DHCPRELEASE(eth0) {address}' {log}"),
+    );
+    lab.sh("rmac start web").ok();
+    lab.sh("rmac exec web ip -4 addr show eth0")
+        .says(&format!("inet {address}/24"))
+        .ok();
+    run(&lab, "--name peer --network lan").ok();
+    lab.sh("rmac exec peer ping -c 1 -W 2 web").ok();
+    lab.sh("rmac rm -f web peer").ok();
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn dhcp_is_asked_for_by_name_or_by_leaving_out_the_subnet() {
+    if !has_dnsmasq() {
+        return;
+    }
+    let lab = Lab::with_image();
+    lab.sh("rmac network create --ipam-driver dhcp --subnet 10.0.0.0/8 -o parent=eth0 lan")
+        .ended(1);
+    lab.sh("rmac network create --ipam-driver dhcp -o parent=eth0 lan")
+        .ok();
+    // Nobody answers: told, and nothing is left.
+    let image = lab.image();
+    lab.sh(&format!("rmac run --rm --network lan {image} true"))
+        .ended(125)
+        .says("no DHCP server has answered on eth0 within 10 s");
+    let mut server = dnsmasq(&lab, "");
+    lab.sh("rmac network create -o parent=eth0 --subnet 10.9.0.0/24 two")
+        .ok();
+    run(&lab, "--name c1 --network two").ok();
+    lab.sh("rmac network connect lan c1").ok();
+    lab.sh("rmac exec c1 ip -4 addr show eth1")
+        .says("inet 172.16.86.1")
+        .ok();
+    lab.sh("rmac exec c1 ping -c 1 -W 2 172.16.86.1").ok();
+    lab.sh("rmac network disconnect lan c1").ok();
+    let log = lab.scratch().join("log");
+    eventually(&lab, &format!("grep -q DHCPRELEASE {}", log.display()));
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn a_parent_that_is_down_or_flaps_does_no_harm() {
+    let lab = Lab::with_image();
+    lan(&lab, "");
+    run(&lab, "--name c1 --network lan").ok();
+    for _ in 0..3 {
+        lab.sh("ip link set eth0 down; sleep 0.1; ip link set eth0 up")
+            .ok();
+    }
+    lab.sh("rmac exec c1 ping -c 3 -W 2 172.16.86.1")
+        .says("bytes from")
+        .ok();
+    lab.sh("ip link set eth0 down").ok();
+    run(&lab, "--name c2 --network lan").ok();
+    lab.sh("ip link set eth0 up").ok();
+    lab.sh("rmac exec c2 ping -c 3 -W 2 172.16.86.1")
+        .says("bytes from")
+        .ok();
+}
+
+#[test]
+fn a_link_is_rebuilt_when_its_parent_comes_back() {
+    let lab = Lab::with_image();
+    let plug = "ip link add p0 type veth peer name p1 && ip addr add 10.8.0.1/24 dev p1 && ip link set p1 up && ip link set p0 up";
+    lab.sh(plug).ok();
+    lab.sh("rmac network create --subnet 10.8.0.0/24 --gateway 10.8.0.1 -o parent=p0 usb")
+        .ok();
+    run(&lab, "--name c1 --network usb").ok();
+    lab.sh("rmac exec c1 ping -c 1 -W 2 10.8.0.1").ok();
+    for _ in 0..2 {
+        lab.sh("ip link del p0").ok();
+        // Nothing hangs meanwhile.
+        lab.sh("rmac exec c1 ip link").ok();
+        assert!(!lab.sh("rmac exec c1 ip link").ok().contains("eth0"));
+        assert_eq!(lab.sh("rmac ps -q | wc -l").ok().trim(), "1");
+        lab.sh(plug).ok();
+        eventually(&lab, "rmac exec c1 ping -c 1 -W 1 10.8.0.1");
+        lab.sh("rmac exec c1 ip route")
+            .says("default via 10.8.0.1 dev eth0")
+            .ok();
+        lab.sh("rmac exec c1 ip link show eth0")
+            .says("02:42:0a:08:00:02")
+            .ok();
+    }
+    // A stop while the parent is away.
+    lab.sh("ip link del p0").ok();
+    lab.sh("rmac stop -t 0 c1").ok();
+    lab.sh("rmac rm c1").ok();
+}
