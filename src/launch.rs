@@ -208,10 +208,7 @@ fn attempt(
     listener.took(Side::Host, &plan.clone, before.elapsed());
     let wires = !plan.wire.is_empty();
     let netns = wires.then(|| netns::of_process(pid).ok()).flatten();
-    let wired = listener
-        .born(pid)
-        .map_err(Failure::from)
-        .and_then(|()| map(plan, place, pid, &ours, listener))
+    let wired = map(plan, place, pid, &ours, listener)
         .and_then(|()| wire(plan, place, taken, netns.as_ref(), listener));
     // On Linux a socket that closes without "go" ends the child, so it needs no killing here.
     let started = wired.and_then(|()| converse(plan, place, &ours, listener));
@@ -277,6 +274,7 @@ fn map(
     socket: &OwnedFd,
     listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
+    listener.born(pid)?;
     place.pid = Some(pid);
     for step in &plan.map {
         take(step, place, Side::Host, listener)?;

@@ -74,7 +74,7 @@ impl Step {
     /// The same as perl.
     pub fn shell(&self) -> Shell {
         Shell::Perl(match self {
-            Step::Umask(mask) => format!("umask {mask:#o};"),
+            Step::Umask(mask) => format!("umask 0{mask:o};"),
             Step::OomScore(score) => {
                 format!("open(my $f, '>', '/proc/self/oom_score_adj') and print $f {score};")
             }

@@ -31,7 +31,10 @@ impl Tree {
         static ONE: Mutex<Weak<Tree>> = Mutex::new(Weak::new());
         let mut one = ONE.lock().unwrap();
         one.upgrade().unwrap_or_else(|| {
-            let name = format!("rmac-tree-{}", std::process::id());
+            // A new name each time: the last user may still be removing the one before.
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("rmac-tree-{}-{count}", std::process::id());
             let tree = Arc::new(Tree(std::env::temp_dir().join(name)));
             unpack(&tree.0);
             *one = Arc::downgrade(&tree);
