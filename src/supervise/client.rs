@@ -3,8 +3,9 @@
 //! With a terminal, ours becomes raw: every key goes to the program's terminal, which echoes and edits.
 //! It is put back on every way out. ctrl-p ctrl-q leaves the program running.
 
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,9 +13,10 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{MsgFlags, send};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
-use super::{LONGEST, Message, hear, say};
+use super::{LONGEST, Message, hear};
 use crate::sys;
 
 /// How one is attached.
@@ -127,11 +129,8 @@ pub fn attach(socket: &OwnedFd, signals: &SignalFd, pid: i32, options: &Options)
     } else {
         None
     };
-    if options.tty
-        && let Some((rows, columns)) = terminal_size()
-    {
-        let _ = say(socket, &Message::Resize(rows, columns));
-    }
+    let mut outbox = Outbox::default();
+    outbox.resize(options);
     let stdin = std::io::stdin();
     let mut input = options.input;
     let mut keys = Detector {
@@ -139,11 +138,14 @@ pub fn attach(socket: &OwnedFd, signals: &SignalFd, pid: i32, options: &Options)
         matched: 0,
     };
     loop {
+        outbox.flush(socket);
+        let mut flags = PollFlags::POLLIN;
+        flags.set(PollFlags::POLLOUT, !outbox.0.is_empty());
         let mut fds = vec![
-            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(socket.as_fd(), flags),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
-        if input {
+        if input && outbox.0.is_empty() {
             fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
         }
         match poll(&mut fds, PollTimeout::NONE) {
@@ -151,22 +153,55 @@ pub fn attach(socket: &OwnedFd, signals: &SignalFd, pid: i32, options: &Options)
             other => other.context("poll")?,
         };
         let ready: Vec<_> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
+        let readable = fds[0]
+            .revents()
+            .is_some_and(|events| events != PollFlags::POLLOUT);
         drop(fds);
         if ready[0]
+            && readable
             && let Some(end) = take_message(socket, options)?
         {
             return Ok(end);
         }
         if ready[1]
-            && let Some(end) = take_signal(signals, socket, pidfd.as_ref(), options)?
+            && let Some(end) = take_signal(signals, &mut outbox, pidfd.as_ref(), options)?
         {
             return Ok(end);
         }
         if ready.get(2) == Some(&true) {
-            match read_input(&stdin, socket, &mut keys)? {
+            match read_input(&stdin, &mut outbox, &mut keys)? {
                 Input::Data => (),
                 Input::End => input = false,
-                Input::Detach => return Ok(End::Detached),
+                Input::Detach => {
+                    outbox.flush(socket);
+                    return Ok(End::Detached);
+                }
+            }
+        }
+    }
+}
+
+/// What is to be said to the monitor. It is never waited for: the monitor may itself be waiting for us to
+/// take what the program writes.
+#[derive(Default)]
+struct Outbox(VecDeque<Message>);
+
+impl Outbox {
+    fn resize(&mut self, options: &Options) {
+        if options.tty
+            && let Some((rows, columns)) = terminal_size()
+        {
+            self.0.push_back(Message::Resize(rows, columns));
+        }
+    }
+
+    fn flush(&mut self, socket: &OwnedFd) {
+        while let Some(message) = self.0.front() {
+            let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+            match send(socket.as_raw_fd(), &message.encode(), flags) {
+                Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => return,
+                // A monitor that has gone is noticed when it is read from.
+                Ok(_) | Err(_) => drop(self.0.pop_front()),
             }
         }
     }
@@ -178,22 +213,22 @@ enum Input {
     Detach,
 }
 
-fn read_input(stdin: &std::io::Stdin, socket: &OwnedFd, keys: &mut Detector) -> Result<Input> {
+fn read_input(stdin: &std::io::Stdin, outbox: &mut Outbox, keys: &mut Detector) -> Result<Input> {
     let mut buffer = vec![0; LONGEST];
     let length = match nix::unistd::read(stdin, &mut buffer) {
         Err(Errno::EINTR | Errno::EAGAIN) => return Ok(Input::Data),
         Err(Errno::EIO) | Ok(0) => {
-            let _ = say(socket, &Message::InputEnd);
+            outbox.0.push_back(Message::InputEnd);
             return Ok(Input::End);
         }
         other => other.context("read the standard input")?,
     };
     let (data, detach) = keys.filter(&buffer[..length]);
     if !data.is_empty() {
-        let _ = say(socket, &Message::Input(data));
+        outbox.0.push_back(Message::Input(data));
     }
     if detach {
-        let _ = say(socket, &Message::Detach);
+        outbox.0.push_back(Message::Detach);
         return Ok(Input::Detach);
     }
     Ok(Input::Data)
@@ -219,7 +254,7 @@ fn show(stream: &mut dyn Write, data: &[u8]) {
 
 fn take_signal(
     signals: &SignalFd,
-    socket: &OwnedFd,
+    outbox: &mut Outbox,
     pidfd: Option<&OwnedFd>,
     options: &Options,
 ) -> Result<Option<End>> {
@@ -228,11 +263,7 @@ fn take_signal(
     };
     let number = info.ssi_signo as i32;
     if number == Signal::SIGWINCH as i32 {
-        if options.tty
-            && let Some((rows, columns)) = terminal_size()
-        {
-            let _ = say(socket, &Message::Resize(rows, columns));
-        }
+        outbox.resize(options);
         return Ok(None);
     }
     match pidfd {
