@@ -194,13 +194,7 @@ fn attempt(
     };
     let cgroup = plan.cgroup.as_deref().map(std::fs::File::open).transpose();
     let cgroup = cgroup.context("open the container's cgroup")?;
-    let (ours, theirs) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .context("make the socket between host and child")?;
+    let (ours, theirs) = talk()?;
     let before = Instant::now();
     let cloned = sys::clone3(flags.bits() as u64, cgroup.as_ref().map(AsFd::as_fd));
     let (pid, pidfd) = match cloned.context(format!("{}", plan.clone))? {
@@ -236,6 +230,13 @@ fn attempt(
             Err(failure)
         }
     }
+}
+
+/// The two ends over which host and child talk; execve closes the child's.
+fn talk() -> Result<(OwnedFd, OwnedFd)> {
+    let (domain, flags) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
+    socketpair(domain, SockType::SeqPacket, None, flags)
+        .context("make the socket between host and child")
 }
 
 fn take(

@@ -91,7 +91,7 @@ fn the_host_is_on_a_lan_with_a_router() {
             &place,
             "one",
             Station::Host,
-            "ip -4 -br addr; ip route; ls /sys/class/net"
+            "ip -4 -br addr | sed 's/@if[0-9]*/@if5/'; ip route; ls /sys/class/net"
         ),
         "lo               UNKNOWN        127.0.0.1/8 \n\
          eth0@if5         UP             172.16.86.250/24 \n\

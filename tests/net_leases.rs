@@ -316,3 +316,126 @@ fn what_a_killed_command_left_is_removed_by_the_next() {
         .collect();
     assert_eq!(names, ["host", "net", "none", "other"]);
 }
+
+/// One of the 64: containers come and go until somebody kills it. A container is a directory; what it
+/// was given stands in a file of it.
+fn come_and_go(home: &Home) {
+    let networks = ["net", "sibling"].map(|name| networks::load(home, name).unwrap());
+    let mut mine: Vec<(String, String)> = Vec::new();
+    for round in 0.. {
+        let network = &networks[round % 2];
+        let request = Request {
+            container: new_id().unwrap(),
+            name: "c".into(),
+            ..Request::default()
+        };
+        let id = request.container.clone();
+        let dir = home.container(&id);
+        std::fs::create_dir_all(&dir).unwrap();
+        if let Ok(endpoint) = leases::claim(home, network, request) {
+            let given: Vec<String> = endpoint
+                .addresses()
+                .map(|net| net.addr().to_string())
+                .collect();
+            std::fs::write(dir.join("given"), given.join(",")).unwrap();
+            mine.push((id, network.id.clone()));
+        }
+        if mine.len() > 3 {
+            let (id, network) = mine.swap_remove(round % mine.len());
+            // As `rm` does: what is kept of it goes last.
+            std::fs::write(home.container(&id).join("leaves"), "").unwrap();
+            leases::releasing(home, &network, &id).unwrap();
+            leases::release(home, &network, &id).unwrap();
+            std::fs::remove_dir_all(home.container(&id)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn sixty_four_processes_under_random_kills_end_with_the_leases_of_the_living() {
+    const NAME: &str = "sixty_four_processes_under_random_kills_end_with_the_leases_of_the_living";
+    if let Ok(root) = std::env::var("RMAC_TEST_COME_AND_GO") {
+        return come_and_go(&Home {
+            runroot: PathBuf::from(&root).join("run"),
+            root: root.into(),
+        });
+    }
+    let store = Store::make("kills", "10.0.0.0/22");
+    // Dual stack, and a second network that gives out of the same subnets.
+    let declaration = |name: &str| Declaration {
+        name: name.into(),
+        subnets: vec!["10.0.0.0/22".into(), "fd00::/118".into()],
+        ip_ranges: vec!["10.0.0.0/23".into()],
+        options: vec!["parent=eth0".into()],
+        ipv4: true,
+        ..Declaration::default()
+    };
+    networks::remove(&store.home, &store.network).unwrap();
+    for name in ["net", "sibling"] {
+        let mut declaration = declaration(name);
+        declaration.ip_ranges.push("fd00::/119".into());
+        let existing = networks::declared(&store.home).unwrap();
+        let id = new_id().unwrap();
+        let network =
+            Network::declare(&declaration, &existing, &host(), id, Timestamp::now()).unwrap();
+        add(&store.home, &network).unwrap();
+    }
+    let spawn = || {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env("RMAC_TEST_COME_AND_GO", &store.home.root)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let mut children: Vec<_> = (0..64).map(|_| spawn()).collect();
+    let mut random = 12345u64;
+    let end = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < end {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let victim = (random >> 33) as usize % children.len();
+        children[victim].kill().unwrap();
+        children[victim].wait().unwrap();
+        children[victim] = spawn();
+        std::thread::sleep(Duration::from_millis(random >> 59));
+    }
+    for mut child in children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    // Who was killed on its way out is removed now, as `rm` does after a crash.
+    let containers = store.home.root.join("containers");
+    let living = || std::fs::read_dir(&containers).unwrap().flatten();
+    for entry in living() {
+        if entry.path().join("leaves").exists() || !entry.path().join("given").exists() {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    let mut leased = std::collections::BTreeMap::new();
+    let mut addresses = HashSet::new();
+    for network in networks::declared(&store.home).unwrap() {
+        leases::reclaim(&store.home, &network.id).unwrap();
+        for lease in leases::list(&store.home, &network.id).unwrap() {
+            let given: Vec<String> = lease
+                .addresses()
+                .map(|address| address.to_string())
+                .collect();
+            assert_eq!(given.len(), 2, "{lease:?}");
+            for address in &given {
+                assert!(addresses.insert(address.clone()), "two owners of {address}");
+            }
+            assert_eq!(lease.state, State::Held);
+            leased.insert(lease.container, given.join(","));
+        }
+    }
+    let living: std::collections::BTreeMap<String, String> = living()
+        .map(|entry| {
+            let given = std::fs::read_to_string(entry.path().join("given")).unwrap();
+            (entry.file_name().into_string().unwrap(), given)
+        })
+        .collect();
+    assert!(living.len() > 64, "{}", living.len());
+    assert_eq!(leased, living);
+}

@@ -230,14 +230,22 @@ fn two_subnets_of_each_family() {
     .ok();
     lab.sleeper("c1", "multi", "").ok();
     lab.sleeper("c2", "multi", "").ok();
-    lab.sleeper("c3", "multi", "--ip 172.28.102.20").ok();
+    lab.sleeper("c3", "multi", "--ip 172.28.102.20 --ip6 2001:db8:abc4::20")
+        .ok();
     let a = lab.endpoint("c1", "multi");
     assert_eq!(a["IPAddress"], "172.28.100.1");
     assert_eq!(a["GlobalIPv6Address"], "2001:db8:abc2::1");
     assert_eq!(a["GlobalIPv6PrefixLen"], 64);
     // A default route only where a gateway was given.
     assert_eq!(a["Gateway"], "");
-    assert_eq!(lab.endpoint("c3", "multi")["Gateway"], "172.28.102.254");
+    let c3 = lab.endpoint("c3", "multi");
+    assert_eq!(c3["Gateway"], "172.28.102.254");
+    assert_eq!(c3["IPv6Gateway"], "2001:db8:abc4::254");
+    assert_eq!(c3["GlobalIPv6Address"], "2001:db8:abc4::20");
+    assert_eq!(c3["IPAMConfig"]["IPv6Address"], "2001:db8:abc4::20");
+    lab.inside("c3", "ip -6 route")
+        .says("default via 2001:db8:abc4::254 dev eth0")
+        .ok();
     assert_eq!(
         lab.inside("c1", "ip route | grep -c default").stdout.trim(),
         "0"
@@ -355,6 +363,15 @@ fn a_parent_that_is_down_is_no_obstacle() {
     lab.sh("ip link set eth0 up").ok();
     assert!(lab.reaches("c3", "172.16.86.1"));
     lab.remove("c3", "net");
+    if !Feature::Vlan.or_skip() {
+        return;
+    }
+    lab.sh("ip link set eth0 down").ok();
+    lab.network(&format!("{SUBNET} -o parent=eth0.10 net")).ok();
+    lab.sleeper("c3", "net", "").ok();
+    lab.sh("ip link set eth0 up").ok();
+    assert!(lab.reaches("c3", "172.16.86.1"));
+    lab.remove("c3", "net");
 }
 
 #[test]
@@ -404,7 +421,7 @@ fn modes_decide_who_speaks_to_whom() {
 fn routes_are_as_declared() {
     let lab = Lab::with_image();
     lab.network(
-        "--subnet=172.16.86.0/24 --route 10.0.0.0/8,172.16.86.1 --route 10.1.0.0/16,172.16.86.9,77 \
+        "--subnet=172.16.86.0/24 --gateway=172.16.86.1 --internal --route 10.0.0.0/8,172.16.86.1 --route 10.1.0.0/16,172.16.86.9,77 \
          -o parent=eth0 net",
     )
     .ok();
@@ -416,7 +433,7 @@ fn routes_are_as_declared() {
         [
             "10.0.0.0/8 via 172.16.86.1 dev eth0",
             "10.1.0.0/16 via 172.16.86.9 dev eth0  metric 77",
-            "172.16.86.0/24 dev eth0 scope link  src 172.16.86.1",
+            "172.16.86.0/24 dev eth0 scope link  src 172.16.86.2",
         ]
     );
     lab.remove("c3", "net");

@@ -68,7 +68,7 @@ impl Peers {
             "podman" => {
                 let at = at.display();
                 let call = format!(
-                    "podman --root {at}/root --runroot {at}/run --tmpdir {at}/tmp --cgroup-manager cgroupfs \
+                    "podman --root {at}/root --runroot {at}/../run/podman --tmpdir {at}/tmp --cgroup-manager cgroupfs \
                      --events-backend file --network-config-dir {at}/net"
                 );
                 Line::of(&format!("{call} load -q -i {archive}")).run()?;

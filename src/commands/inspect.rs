@@ -17,6 +17,7 @@ use crate::request::{Bind, NetworkMode, Request};
 use crate::spec;
 use crate::store::containers::{self, Record, State, Status};
 use crate::store::{Home, networks, short};
+use crate::supervise::heal;
 use crate::supervise::start::spec_of;
 
 /// `rmac inspect` and `rmac container inspect`.
@@ -42,7 +43,12 @@ pub fn inspect(home: &Home, args: &InspectArgs) -> Result<u8> {
     let mut found = vec![];
     let mut errors = vec![];
     for name in &args.names {
-        let container = containers::find(home, name);
+        let mut container = containers::find(home, name);
+        if let Ok(record) = &container
+            && heal::check(home, &record.id)
+        {
+            container = containers::find(home, name);
+        }
         match container {
             Ok(record) if is("container") => found.push(container_value(home, &record)?),
             Err(error) if !is("image") => errors.push(format!("{error:#}")),

@@ -26,6 +26,7 @@ use anyhow::{Result, bail};
 
 use crate::cli::container::ContainerCommand;
 use crate::cli::image::ImageCommand;
+use crate::cli::network::NetworkCommand;
 use crate::cli::{Cli, Command};
 use crate::exit;
 use crate::store::Home;
@@ -50,14 +51,24 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Completion(args) => return version::completion(args),
         _ => require_root()?,
     }
-    // A start does not wait for this: its monitor does it afterwards.
-    if !matches!(
-        cli.command,
-        Command::Run(_) | Command::Exec(_) | Command::Lab(_)
-    ) {
+    if needs_order(&cli.command) {
         heal::sweep(&home);
     }
     dispatch(&home, cli.command)
+}
+
+/// Whether the verb wants what dead monitors have left cleaned up first. A start does not wait for that: its
+/// monitor does it afterwards. `inspect` looks after what it shows.
+fn needs_order(command: &Command) -> bool {
+    let looks_only = matches!(
+        command,
+        Command::Network(NetworkCommand::Ls(_)) | Command::Images(_) | Command::Inspect(_)
+    );
+    !looks_only
+        && !matches!(
+            command,
+            Command::Run(_) | Command::Exec(_) | Command::Lab(_)
+        )
 }
 
 fn dispatch(home: &Home, command: Command) -> Result<u8> {

@@ -46,7 +46,7 @@ fn remove(home: &Home, record: &Record, name: &str, force: bool) -> Result<()> {
                 return Ok(());
             }
             // It is just being started, or is on its way out.
-            Some(Attempt::Busy) | None if force && Instant::now() < deadline => (),
+            Some(Attempt::Busy) | None if (force || !runs()?) && Instant::now() < deadline => (),
             Some(Attempt::Busy) | None if runs()? => bail!(
                 "cannot remove container \"{name}\": container is running: stop the container before removing or force remove"
             ),

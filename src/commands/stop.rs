@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Pid;
 
 use super::attach::running;
@@ -16,6 +18,7 @@ use crate::store::Home;
 use crate::store::claim;
 use crate::store::containers::{self, Record, State};
 use crate::supervise::client::PATIENCE;
+use crate::supervise::{self, Message};
 use crate::sys;
 
 /// Docker's patience with a program that is told to end, in seconds.
@@ -57,8 +60,9 @@ pub fn kill(home: &Home, args: &KillArgs) -> Result<u8> {
     })
 }
 
-/// Tells the program to end, waits, and ends it. Returns when all is cleaned up; a container that does
-/// not run is no error.
+/// Tells the program to end, waits, and ends it. Returns when its monitor has written down how it ended;
+/// the link and the cgroup, which nobody has to wait for, go a moment later. A container that does not run
+/// is no error.
 pub fn stop_one(
     home: &Home,
     record: &Record,
@@ -77,6 +81,7 @@ pub fn stop_one(
     let timeout = timeout
         .or(record.request.stop_timeout)
         .unwrap_or(DEFAULT_TIMEOUT);
+    let monitor = supervise::call(&home.running(&record.id)).ok();
     if let Some(pidfd) = first_process(&state)? {
         hint(record, &state, signal, timeout);
         let _ = sys::pidfd_send_signal(pidfd.as_fd(), signal.number());
@@ -94,13 +99,29 @@ pub fn stop_one(
             }
         }
     }
-    if !claim::wait_until_free(home, &record.id, PATIENCE) {
+    let told = monitor.is_some_and(|monitor| tells_the_end(&monitor));
+    if !told && !claim::wait_until_free(home, &record.id, PATIENCE) {
         bail!(
             "container {} has ended, but its monitor does not come to an end",
             record.name
         );
     }
     Ok(())
+}
+
+/// Waits for the monitor's word that all is written down.
+fn tells_the_end(monitor: &OwnedFd) -> bool {
+    let patience = TimeVal::seconds(PATIENCE.as_secs() as i64);
+    if setsockopt(monitor, ReceiveTimeout, &patience).is_err() {
+        return false;
+    }
+    loop {
+        match supervise::hear(monitor) {
+            Ok(Some(Message::Exited(_))) => return true,
+            Ok(Some(_)) => (),
+            Ok(None) | Err(_) => return false,
+        }
+    }
 }
 
 /// A signal that process 1 has no handler for does nothing to it: the kernel protects the init of a pid

@@ -79,8 +79,9 @@ chdir $ENV{root} or die "chdir: $!\n";
 
 /// Taken back whatever happens: the cgroup and the directories. The rest goes with the last process.
 fn clean_up(plan: &Plan) -> String {
-    let mut text =
-        String::from("trap 'set +e; kill \"$first\" 2>/dev/null; wait; rm -rf \"$dir\" \"$run\"");
+    let mut text = String::from(
+        "trap 'set +e; kill -9 \"$first\" 2>/dev/null; wait; rm -rf \"$dir\" \"$run\"",
+    );
     for step in plan.host.iter().rev() {
         if let Step::Cgroup(cgroups::Step::Create(path)) = step {
             text += &format!(
@@ -113,7 +114,9 @@ fn start(plan: &Plan) -> String {
         ""
     };
     if let Shell::Bash(unshare) = plan.clone.shell() {
-        text += &format!("exec {unshare}{cgroup} --propagation unchanged bash -c \"$child\"\n");
+        text += &format!(
+            "exec {unshare}{cgroup} --kill-child --propagation unchanged bash -c \"$child\"\n"
+        );
     }
     text += ") <&0 &\nfirst=$!\n";
     text

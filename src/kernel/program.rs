@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use oci_spec::runtime::Process;
 
 use super::init;
@@ -244,8 +245,9 @@ impl fmt::Display for Step {
     }
 }
 
-/// Goes to `path`, which is made where it is missing as Docker does, and proves that it lies inside: the
-/// kernel answers getcwd(2) with "(unreachable)" for a directory outside the root.
+/// Goes to `path`, which is made where it is missing as Docker does, but never through one of `/proc`'s
+/// magic links to an open descriptor; and proves that it lies inside: the kernel answers getcwd(2) with
+/// "(unreachable)" for a directory outside the root.
 fn change_directory(path: &Path) -> Result<()> {
     if !path.is_absolute() {
         bail!(
@@ -253,13 +255,19 @@ fn change_directory(path: &Path) -> Result<()> {
             path
         );
     }
-    if let Err(errno) = nix::unistd::chdir(path) {
+    let go = || -> Result<(), Errno> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        nix::unistd::fchdir(openat2(AT_FDCWD, path, how)?)
+    };
+    if let Err(errno) = go() {
         if errno != Errno::ENOENT {
             return Err(errno).with_context(|| format!("chdir to {}", path.display()));
         }
         std::fs::create_dir_all(path)
             .with_context(|| format!("make the working directory {}", path.display()))?;
-        nix::unistd::chdir(path).with_context(|| format!("chdir to {}", path.display()))?;
+        go().with_context(|| format!("chdir to {}", path.display()))?;
     }
     match nix::unistd::getcwd() {
         Ok(here) if here.is_absolute() => Ok(()),

@@ -230,8 +230,11 @@ fn own_stdio(uid: u32) -> Result<()> {
         let kind = status.st_mode & nix::libc::S_IFMT;
         let terminal = nix::unistd::isatty(fd).unwrap_or(false);
         if kind == nix::libc::S_IFIFO || terminal {
-            nix::unistd::fchown(fd, Some(Uid::from_raw(uid)), None)
-                .context("fchown the program's output")?;
+            match nix::unistd::fchown(fd, Some(Uid::from_raw(uid)), None) {
+                // In a user namespace what was opened outside belongs to nobody, and stays so.
+                Ok(()) | Err(Errno::EPERM | Errno::EROFS) => (),
+                Err(errno) => return Err(errno).context("fchown the program's output"),
+            }
         }
     }
     Ok(())

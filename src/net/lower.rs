@@ -71,7 +71,11 @@ impl Lower {
                 result => result.map_err(|refused| self.explain(refused))?,
             },
         }
-        wires.set_up_outside(name).map_err(Into::into)
+        match wires.set_up_outside(name) {
+            // The base is down; with it, the kernel switches its VLANs on.
+            Err(refused) if refused.errno == Errno::ENETDOWN => Ok(()),
+            result => result.map_err(Into::into),
+        }
     }
 
     /// Deletes the link, if it is still the one that rmac made. "Already gone" is no error.

@@ -31,7 +31,7 @@ use crate::store::containers::ProcessId;
 pub fn create(store: &Store, args: &CreateArgs, systemd: bool) -> Result<launch::Running> {
     check_preserved(args.preserve_fds)?;
     let (bundle, spec, rootfs) = bundle::load(&args.bundle, &args.id, systemd)?;
-    let _lock = store.make(&args.id)?;
+    let lock = store.make(&args.id)?;
     let record = Record {
         id: args.id.clone(),
         bundle,
@@ -40,11 +40,16 @@ pub fn create(store: &Store, args: &CreateArgs, systemd: bool) -> Result<launch:
         process: None,
         spec,
     };
-    let made = make(store, args, record);
+    let made = make(store, args, record, &lock);
     made.inspect_err(|_| drop(std::fs::remove_dir_all(store.directory(&args.id))))
 }
 
-fn make(store: &Store, args: &CreateArgs, record: Record) -> Result<launch::Running> {
+fn make(
+    store: &Store,
+    args: &CreateArgs,
+    record: Record,
+    lock: &std::fs::File,
+) -> Result<launch::Running> {
     // Written before anything is made, so that `delete` knows what to look for.
     store.save(&record)?;
     let layout = Layout::detect()?;
@@ -66,6 +71,7 @@ fn make(store: &Store, args: &CreateArgs, record: Record) -> Result<launch::Runn
     let place = Place {
         stdio: stdio(terminal, args.console_socket.as_deref())?,
         gate: Some(gate(store, &record.id)?),
+        private: vec![lock.as_raw_fd()],
         ..Place::default()
     };
     let mut keeper = Keeper { store, record };

@@ -12,6 +12,7 @@
 //! * [`create`], [`start`], [`kill`], [`exec`]: the verbs that change a container
 //! * [`limits`]: pause, resume, update, and what the cgroup has counted
 //! * [`show`]: the verbs that only tell
+//! * [`protect`]: the runtime's own program, out of the container's reach
 //! * [`log`]: the engine's log file
 
 pub mod bundle;
@@ -21,6 +22,7 @@ pub mod exec;
 pub mod kill;
 pub mod limits;
 pub mod log;
+pub mod protect;
 pub mod show;
 pub mod start;
 pub mod state;
@@ -45,6 +47,12 @@ pub struct Coded {
 /// # Errors
 /// What is to be told, once, by the caller.
 pub fn run(cli: Cli) -> Result<u8> {
+    if matches!(
+        cli.command,
+        Command::Create(_) | Command::Run(_) | Command::Exec(_)
+    ) {
+        protect::protect()?;
+    }
     let log = log::Log::of(&cli);
     let store = Store::new(cli.root);
     match cli.command {

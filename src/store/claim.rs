@@ -6,17 +6,15 @@
 //! somebody lives". A directory without a lock so tells of a process that was killed, and whoever
 //! comes next cleans up after it. After a reboot the run root is empty.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::{DirBuilderExt, DirEntryExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use nix::sys::stat::{major, minor};
 
 use super::{Home, make_private_dir};
 
@@ -176,46 +174,6 @@ pub fn sweep_aside(home: &Home) {
     }
 }
 
-/// The ids of the containers whose holder seems to have died; [`Claim::adopt`] has the last word.
-///
-/// One look at the kernel's list of locks, /proc/locks, tells of all that are held, where asking for
-/// each would take three calls a container.
-pub fn orphans(home: &Home) -> Vec<String> {
-    let directory = home.runroot.join("containers");
-    let (Ok(entries), Ok(meta)) = (std::fs::read_dir(&directory), std::fs::metadata(&directory))
-    else {
-        return vec![];
-    };
-    let claimed: Vec<(u64, String)> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            Some((entry.ino(), entry.file_name().into_string().ok()?))
-        })
-        .filter(|(_, name)| !name.starts_with('.'))
-        .collect();
-    let locks = match claimed.len() {
-        0 => return vec![],
-        _ => std::fs::read_to_string("/proc/locks").unwrap_or_default(),
-    };
-    let held = held_inodes(&locks, meta.dev());
-    let orphan = |(inode, id)| (!held.contains(&inode)).then_some(id);
-    claimed.into_iter().filter_map(orphan).collect()
-}
-
-/// The inodes of the file system `device` on which somebody holds a flock(2): proc_locks(5).
-fn held_inodes(locks: &str, device: u64) -> HashSet<u64> {
-    let device = format!("{:02x}:{:02x}:", major(device), minor(device));
-    locks
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_ascii_whitespace().skip(1);
-            let flock = words.next()? == "FLOCK";
-            let place = words.nth(3).filter(|_| flock)?;
-            place.strip_prefix(&device)?.parse().ok()
-        })
-        .collect()
-}
-
 fn make_locked(path: &Path) -> Result<File> {
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -269,7 +227,6 @@ mod tests {
             panic!("not mine")
         };
         assert!(is_claimed(&home, "abc"));
-        assert_eq!(orphans(&home), Vec::<String>::new());
         assert!(matches!(
             Claim::attempt(&home, "abc").unwrap(),
             Attempt::Busy
@@ -284,7 +241,6 @@ mod tests {
     fn a_directory_without_its_lock_is_an_orphan() {
         let home = home();
         std::fs::create_dir_all(home.running("abc")).unwrap();
-        assert_eq!(orphans(&home), ["abc"]);
         assert!(matches!(
             Claim::attempt(&home, "abc").unwrap(),
             Attempt::Orphan(_)

@@ -22,7 +22,7 @@ pub mod foreign;
 pub mod leases;
 pub mod networks;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -108,7 +108,7 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 
 /// Reads the JSON file at `path`; `None` where there is no such file.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let text = match std::fs::read(path) {
+    let text = match read_once(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
@@ -121,12 +121,31 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     })
 }
 
+/// Reads the small file at `path` in three calls: neither its size is asked for nor, after a read that did
+/// not fill the buffer, for its end. `ps` reads two files a container.
+fn read_once(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    let mut text = vec![0; 8 * 1024];
+    let mut length = 0;
+    loop {
+        let read = file.read(&mut text[length..])?;
+        length += read;
+        if read == 0 || length < text.len() {
+            text.truncate(length);
+            return Ok(text);
+        }
+        text.resize(2 * length, 0);
+    }
+}
+
 /// A new identity: 64 hexadecimal digits of getrandom(2), as Docker gives to containers, networks and
 /// endpoints.
 pub fn new_id() -> Result<String> {
     let mut bytes = [0; 32];
     let mut urandom = std::fs::File::open("/dev/urandom").context("open /dev/urandom")?;
-    std::io::Read::read_exact(&mut urandom, &mut bytes).context("read /dev/urandom")?;
+    urandom
+        .read_exact(&mut bytes)
+        .context("read /dev/urandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

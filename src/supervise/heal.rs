@@ -21,11 +21,18 @@ const KILLED: i32 = 137;
 /// Cleans up after all that have died. Costs one look at each container that something happens to.
 pub fn sweep(home: &Home) {
     claim::sweep_aside(home);
-    for id in claim::orphans(home) {
-        if let Ok(Attempt::Orphan(claim)) = Claim::adopt(home.running(&id)) {
-            heal(home, &id, &claim);
-        }
+    for id in claim::claimed(home) {
+        check(home, &id);
     }
+}
+
+/// Cleans up after the container `id` if its monitor has died; tells whether it had.
+pub fn check(home: &Home, id: &str) -> bool {
+    let Ok(Attempt::Orphan(claim)) = Claim::adopt(home.running(id)) else {
+        return false;
+    };
+    heal(home, id, &claim);
+    true
 }
 
 /// Cleans up after the holder of the container `id`, who has died; `_claim` proves that we may.

@@ -15,6 +15,7 @@
 
 #![allow(dead_code)] // each test file uses a part
 
+pub mod bundle;
 pub mod kernel;
 pub mod net;
 pub mod terminal;
@@ -212,9 +213,16 @@ impl Lab {
     }
 
     /// Tells whether the process `pid` is on the lab's host.
+    ///
+    /// The number of a namespace that is gone is used again, so its environment must name the lab, too.
     pub fn is_here(&self, pid: i32) -> bool {
         let netns = std::fs::metadata(format!("/proc/{pid}/ns/net"));
+        let environ = || std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let own = format!("RMAC_LAB={}", self.name);
         netns.is_ok_and(|netns| netns.ino() == self.netns)
+            && environ()
+                .split(|byte| *byte == 0)
+                .any(|pair| pair == own.as_bytes())
     }
 
     /// The processes on the lab's host: none but the registry's, between commands.

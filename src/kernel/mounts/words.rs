@@ -19,33 +19,8 @@ pub(super) fn step_of(mount: &Mount) -> Result<Step> {
         .source()
         .clone()
         .unwrap_or_else(|| PathBuf::from(&kind));
-    let mut flags = MsFlags::empty();
-    let mut propagation = MsFlags::empty();
-    let mut data = vec![];
-    let mut recursive = Recursive::default();
-    for option in options {
-        if recursive.take(option) {
-            continue;
-        }
-        match OPTIONS.iter().find(|(name, ..)| name == option) {
-            Some((_, Meaning::Set, flag, _)) => flags |= *flag,
-            Some((_, Meaning::Clear, flag, _)) => flags -= *flag,
-            Some((_, Meaning::Propagation, flag, _)) => propagation = *flag,
-            None if matches!(
-                option.as_str(),
-                "defaults"
-                    | "z"
-                    | "Z"
-                    | "consistent"
-                    | "cached"
-                    | "delegated"
-                    | "silent"
-                    | "loud"
-                    | "notmpcopyup"
-            ) => {}
-            None => data.push(option.as_str()),
-        }
-    }
+    let mut sorted = Sorted::of(options);
+    let flags = sorted.flags;
     if options
         .iter()
         .any(|word| word == "idmap" || word == "ridmap")
@@ -55,9 +30,9 @@ pub(super) fn step_of(mount: &Mount) -> Result<Step> {
             target.display()
         );
     }
-    if let Some(at) = data.iter().position(|word| *word == "tmpcopyup") {
-        data.remove(at);
-        let data = data.join(",");
+    if let Some(at) = sorted.data.iter().position(|word| *word == "tmpcopyup") {
+        sorted.data.remove(at);
+        let data = sorted.data.join(",");
         return Ok(Step::CopyUp {
             target,
             flags,
@@ -70,16 +45,15 @@ pub(super) fn step_of(mount: &Mount) -> Result<Step> {
             source: source.to_string_lossy().into(),
             target,
             flags,
-            data: data.join(","),
+            data: sorted.data.join(","),
         });
     }
-    if let Some(unknown) = data.first() {
+    if let Some(unknown) = sorted.data.first() {
         bail!(
             "invalid mount option {unknown:?} for the bind mount at {}",
             target.display()
         );
     }
-    let attributes = attributes_of(flags);
     let scope = if flags.contains(MsFlags::MS_REC) {
         Scope::Recursive
     } else {
@@ -89,10 +63,55 @@ pub(super) fn step_of(mount: &Mount) -> Result<Step> {
         source,
         target,
         scope,
-        attributes,
-        recursive,
-        propagation,
+        attributes: attributes_of(flags),
+        recursive: sorted.recursive,
+        propagation: sorted.propagation,
     })
+}
+
+/// The options of a mount by what they are for.
+struct Sorted<'a> {
+    flags: MsFlags,
+    recursive: Recursive,
+    propagation: MsFlags,
+    /// The file system's own.
+    data: Vec<&'a str>,
+}
+
+impl Sorted<'_> {
+    fn of(options: &[String]) -> Sorted<'_> {
+        /// What says nothing to the kernel.
+        const EMPTY: [&str; 9] = [
+            "defaults",
+            "z",
+            "Z",
+            "consistent",
+            "cached",
+            "delegated",
+            "silent",
+            "loud",
+            "notmpcopyup",
+        ];
+        let mut sorted = Sorted {
+            flags: MsFlags::empty(),
+            recursive: Recursive::default(),
+            propagation: MsFlags::empty(),
+            data: vec![],
+        };
+        for option in options.iter().map(String::as_str) {
+            if sorted.recursive.take(option) {
+                continue;
+            }
+            match OPTIONS.iter().find(|(name, ..)| *name == option) {
+                Some((_, Meaning::Set, flag, _)) => sorted.flags |= *flag,
+                Some((_, Meaning::Clear, flag, _)) => sorted.flags -= *flag,
+                Some((_, Meaning::Propagation, flag, _)) => sorted.propagation = *flag,
+                None if EMPTY.contains(&option) => {}
+                None => sorted.data.push(option),
+            }
+        }
+        sorted
+    }
 }
 
 impl Recursive {

@@ -60,7 +60,7 @@ impl Wires {
     pub fn make_vlan(&mut self, name: &str, base: &str, vid: u16) -> Result<(), Refused> {
         let outside = self.outside()?;
         let index = self.find(&outside, base)?.index;
-        let message = LinkVlan::new(name, index, vid).up().build();
+        let message = LinkVlan::new(name, index, vid).build();
         let request = outside.link().add(message).execute();
         self.wait(&format!("make the VLAN {vid} of {base}"), request)
     }

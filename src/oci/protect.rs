@@ -1,0 +1,46 @@
+//! The runtime's own program, out of the container's reach.  execve(2), proc_pid_exe(5), open_tree(2)
+//!
+//! The process that becomes the container's program is a copy of the runtime until its last call, and
+//! `/proc/PID/exe` leads from it to the runtime's file on the host. A container whose program is named
+//! `/proc/self/exe` runs the runtime once more, with the image's libraries; that code can open the link
+//! and write to the host's file (CVE-2019-5736). So the runtime starts itself again from a mount of its
+//! file alone that is read-only and attached nowhere: no right in the container writes through that.
+
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result};
+use nix::fcntl::AtFlags;
+use nix::sys::statvfs::{FsFlags, statvfs};
+
+use crate::sys;
+
+/// Returns in a process whose program lies on a read-only mount.
+///
+/// # Errors
+/// Those of the mount, and of execveat(2).
+pub fn protect() -> Result<()> {
+    const EXE: &str = "/proc/self/exe";
+    let status = statvfs(EXE).context("look at our own program")?;
+    if status.flags().contains(FsFlags::ST_RDONLY) || !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let flags = nix::libc::OPEN_TREE_CLONE;
+    let tree = sys::open_tree(nix::fcntl::AT_FDCWD, EXE.as_ref(), flags)
+        .context("open_tree our own program")?;
+    sys::mount_setattr(tree.as_fd(), 0, nix::libc::MOUNT_ATTR_RDONLY, 0, 0)
+        .context("make our own program read-only")?;
+    let words = |all: Vec<std::ffi::OsString>| -> Result<Vec<std::ffi::CString>> {
+        use std::os::unix::ffi::OsStringExt;
+        let word = |word: std::ffi::OsString| std::ffi::CString::new(word.into_vec());
+        Ok(all.into_iter().map(word).collect::<Result<_, _>>()?)
+    };
+    let pair = |(mut name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        name.push("=");
+        name.push(value);
+        name
+    };
+    let args = words(std::env::args_os().collect())?;
+    let variables = words(std::env::vars_os().map(pair).collect())?;
+    let Err(errno) = nix::unistd::execveat(&tree, c"", &args, &variables, AtFlags::AT_EMPTY_PATH);
+    Err(errno).context("start our own program again")
+}
