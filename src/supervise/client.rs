@@ -119,16 +119,11 @@ pub fn catch_signals(options: &Options) -> Result<SignalFd> {
 /// program's, for signals that are handed on.
 pub fn attach(socket: &OwnedFd, signals: &SignalFd, pid: i32, options: &Options) -> Result<End> {
     let raw = options.tty && options.input && std::io::stdin().is_terminal();
-    let _restored = if raw {
-        Some(RawTerminal::enter()?)
-    } else {
-        None
-    };
-    let pidfd = if options.proxy_signals && !options.tty {
-        sys::pidfd_open(nix::unistd::Pid::from_raw(pid)).ok()
-    } else {
-        None
-    };
+    let _restored = raw.then(RawTerminal::enter).transpose()?;
+    let proxy = options.proxy_signals && !options.tty;
+    let pidfd = proxy
+        .then(|| sys::pidfd_open(nix::unistd::Pid::from_raw(pid)).ok())
+        .flatten();
     let mut outbox = Outbox::default();
     outbox.resize(options);
     let stdin = std::io::stdin();
