@@ -41,7 +41,7 @@ pub struct CreateArgs {
     /// An address that something else on the LAN has
     #[arg(long, value_name = "NAME=ADDRESS")]
     pub aux_address: Vec<String>,
-    /// Tell containers of one more route: DESTINATION,GATEWAY[,METRIC]
+    /// Tell containers of one more route: DESTINATION,GATEWAY or DESTINATION,GATEWAY,METRIC
     #[arg(long, value_name = "ROUTE")]
     pub route: Vec<String>,
     /// Who gives addresses out: default, dhcp, none
@@ -170,7 +170,7 @@ pub struct PruneArgs {
     /// Do not prompt for confirmation
     #[arg(short, long)]
     pub force: bool,
-    /// Provide filter values: until=<timestamp or age>, label=<key>[=<value>], label!=...
+    /// Provide filter values: until=TIMESTAMP-OR-AGE, label=KEY or label=KEY=VALUE, label!=...
     #[arg(long, value_name = "KEY=VALUE")]
     pub filter: Vec<String>,
 }

@@ -28,7 +28,7 @@ pub(super) fn said(code: u8, text: &[u8]) -> Failure {
 /// has started.
 ///
 /// # Errors
-/// As [`launch`].
+/// As [`super::launch`].
 pub fn open_gate(caller: &OwnedFd) -> Result<(), Failure> {
     nix::sys::socket::send(caller.as_raw_fd(), b"g", MsgFlags::MSG_NOSIGNAL)
         .context("tell the container to go on")?;

@@ -208,8 +208,8 @@ pub struct ExecArgs {
     /// A variable, NAME=value
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub env: Vec<String>,
-    /// Its user, UID[:GID]
-    #[arg(short, long, value_name = "UID[:GID]")]
+    /// Its user, UID or UID:GID
+    #[arg(short, long, value_name = "UID or UID:GID")]
     pub user: Option<String>,
     /// More groups
     #[arg(short = 'g', long, value_name = "GID")]
