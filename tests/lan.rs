@@ -137,6 +137,8 @@ fn an_ipv6_address_that_somebody_has_is_passed_over() {
     let image = lab.image();
     let script = format!("rmac run --rm --network six {image} ip -6 addr show eth0");
     lab.sh(&script).says("inet6 fd00:86::1/64").ok();
+    // An address is free when the link is gone, shortly after the answer.
+    lab.no_leaks();
     lab.on("router", "ip addr add fd00:86::1/64 dev eth0 nodad")
         .ok();
     let mac = router_mac(&lab);
