@@ -70,7 +70,7 @@ pub struct ExecArgs {
     pub command: Vec<String>,
 }
 
-/// The flags of `stop`.
+/// The flags of `stop`, and of `restart`, which stops first.
 #[derive(Debug, Args)]
 pub struct StopArgs {
     /// Signal to send to the container
@@ -104,26 +104,6 @@ pub struct KillArgs {
 /// Names of containers and nothing else.
 #[derive(Debug, Args)]
 pub struct Names {
-    /// Names or IDs
-    #[arg(value_name = "CONTAINER", required = true)]
-    pub containers: Vec<String>,
-}
-
-/// The flags of `restart`.
-#[derive(Debug, Args)]
-pub struct RestartArgs {
-    /// Signal to send to the container
-    #[arg(short, long, value_name = "SIGNAL")]
-    pub signal: Option<String>,
-    /// Seconds to wait before killing the container (-1: for ever)
-    #[arg(
-        short,
-        long,
-        visible_alias = "time",
-        value_name = "SECONDS",
-        allow_negative_numbers = true
-    )]
-    pub timeout: Option<i64>,
     /// Names or IDs
     #[arg(value_name = "CONTAINER", required = true)]
     pub containers: Vec<String>,
@@ -259,7 +239,7 @@ pub enum ContainerCommand {
     /// Kill one or more running containers
     Kill(KillArgs),
     /// Restart one or more containers
-    Restart(RestartArgs),
+    Restart(StopArgs),
     /// Pause all processes within one or more containers
     Pause(Names),
     /// Unpause all processes within one or more containers

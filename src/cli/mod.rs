@@ -72,7 +72,7 @@ pub enum Command {
     /// Kill one or more running containers
     Kill(container::KillArgs),
     /// Restart one or more containers
-    Restart(container::RestartArgs),
+    Restart(container::StopArgs),
     /// Pause all processes within one or more containers
     Pause(container::Names),
     /// Unpause all processes within one or more containers

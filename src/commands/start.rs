@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::run::{options, start_existing};
 use super::stop::stop_one;
-use crate::cli::container::{RestartArgs, StartArgs};
+use crate::cli::container::{StartArgs, StopArgs};
 use crate::request::NetworkMode;
 use crate::store::claim::{self, Attempt, Claim};
 use crate::store::containers::{self, Record, State, Status};
@@ -47,7 +47,7 @@ pub fn start(home: &Home, args: &StartArgs) -> Result<u8> {
 }
 
 /// `rmac restart`.
-pub fn restart(home: &Home, args: &RestartArgs) -> Result<u8> {
+pub fn restart(home: &Home, args: &StopArgs) -> Result<u8> {
     let how = How {
         attach: Attach::No,
         explain: None,
