@@ -27,6 +27,13 @@ fn lab() -> Option<Lab> {
     (Feature::Ipvlan.or_skip() && Feature::Vlan.or_skip()).then(Lab::with_image)
 }
 
+/// The IPv6 packet that waited for the neighbour's answer is the first to arrive, and ipvlan of Linux 6.1
+/// now and then spoils it: the receiver counts it in `Ip6InHdrErrors`, the neighbour is known, and the next
+/// packet is answered. (No process of rmac is on this way.) So the second counts, too.
+fn reaches_v6(lab: &Lab, name: &str, address: &str) -> bool {
+    lab.reaches(name, address) || lab.reaches(name, address)
+}
+
 #[test]
 fn a_sub_interface_is_made_again_and_goes_with_its_network() {
     let Some(lab) = lab() else { return };
@@ -106,7 +113,7 @@ fn two_subnets_of_each_family() {
         lab.sleeper("c2", "net", "").ok();
         lab.sleeper("c3", "net", "--ip 172.28.202.20").ok();
         assert!(lab.reaches("c2", "172.28.200.1"));
-        assert!(lab.reaches("c2", "2001:db8:abc8::1"));
+        assert!(reaches_v6(&lab, "c2", "2001:db8:abc8::1"));
         assert_eq!(lab.endpoint("c1", "net")["Gateway"], "");
         let gateway = if parent.is_empty() {
             ""
@@ -155,7 +162,7 @@ fn layer_3_has_a_default_route_and_no_router() {
         }
         // From one subnet to the other: it routes.
         assert!(lab.reaches("c1", "172.28.12.20"), "{mode}");
-        assert!(lab.reaches("c2", "2001:db8:abc9::1"), "{mode}");
+        assert!(reaches_v6(&lab, "c2", "2001:db8:abc9::1"), "{mode}");
         lab.remove("c1 c2", "net");
     }
 }
