@@ -8,7 +8,8 @@
 //!   networks/ID/           network.json leases
 //!   networks/names/NAME    symbolic link to the network id
 //! /run/rmac                --runroot, RMAC_RUNROOT: gone at reboot
-//!   containers/ID/         exists while the container runs: attach (socket)
+//!   containers/ID/         exists while the container runs: attach (socket), summary
+//!   networks/ID            who is on the network just now
 //!   lab/                   the pinned network namespaces of the lab
 //! ```
 //!
@@ -21,6 +22,8 @@ pub mod containers;
 pub mod foreign;
 pub mod leases;
 pub mod networks;
+pub mod rolls;
+pub mod summary;
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
