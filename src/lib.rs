@@ -21,6 +21,9 @@
 //! * [`out`]: what is printed: tables, JSON, Go templates, ages and sizes
 //! * [`sys`]: the system calls that nix does not wrap
 
+// A pipe that nobody reads is no reason to panic: out::stream.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod cli;
 pub mod commands;
 pub mod exit;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rmac::cli::{Cli, mistakes, quick};
+use rmac::out::stream::write_err;
 use rmac::{commands, exit};
 
 fn main() -> ExitCode {
@@ -12,7 +13,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             if let Some(text) = mistakes::in_dockers_words(&error) {
-                eprintln!("{text}");
+                write_err(format_args!("{text}\n"));
             } else {
                 let _ = error.print();
             }
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     match commands::run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("rmac: {error:#}");
+            write_err(format_args!("rmac: {error:#}\n"));
             ExitCode::from(exit::code_of(&error, usual))
         }
     }

@@ -17,6 +17,7 @@ pub mod format;
 pub mod functions;
 pub mod lex;
 pub mod parse;
+pub mod stream;
 pub mod template;
 
 pub use format::{Columns, Format};

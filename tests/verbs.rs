@@ -79,3 +79,13 @@ fn a_container_can_be_renamed_restarted_and_looked_into() {
     assert_ne!(pid(), before);
     lab.rmac(&["top", "other"]).says("is not running").ended(1);
 }
+
+#[test]
+fn a_pipe_that_nobody_reads_ends_the_command_without_a_word() {
+    let lab = Lab::with_image();
+    lab.sh("rmac images | true; echo ${PIPESTATUS[0]}")
+        .says("141")
+        .ok();
+    let output = lab.sh("rmac images >/dev/full").ended(1);
+    output.says("rmac: write standard output: No space left on device");
+}

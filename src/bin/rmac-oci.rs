@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use rmac::oci;
 use rmac::oci::cli::Cli;
+use rmac::out::stream::write_err;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -13,7 +14,7 @@ fn main() -> ExitCode {
     match oci::run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("rmac-oci: {error:#}");
+            write_err(format_args!("rmac-oci: {error:#}\n"));
             log.error(&format!("{error:#}"));
             ExitCode::from(oci::code_of(&error))
         }

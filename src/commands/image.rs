@@ -12,6 +12,7 @@ use rootfs_fetch::{
 use serde_json::{Value, json};
 
 use crate::cli::image::{ImagesArgs, ImportArgs, LoadArgs, PullArgs, RmiArgs};
+use crate::out::stream::{out, outln};
 use crate::out::{self, Columns, Format};
 use crate::store::containers::{self, Record};
 use crate::store::{Home, short};
@@ -46,7 +47,7 @@ pub fn pull(home: &Home, args: &PullArgs) -> Result<u8> {
     options.platform = args.platform.as_deref().map(str::parse).transpose()?;
     let name: ImageName = args.image.parse()?;
     store(home)?.pull(&args.image, &options)?;
-    println!("{}", name.canonical());
+    outln!("{}", name.canonical());
     Ok(0)
 }
 
@@ -72,7 +73,7 @@ pub fn images(home: &Home, args: &ImagesArgs) -> Result<u8> {
         Format::Table if args.quiet => Format::parse("{{.ID}}"),
         format => format,
     };
-    print!(
+    out!(
         "{}",
         format.lines(
             if args.digests {
@@ -116,8 +117,8 @@ pub fn load(home: &Home, args: &LoadArgs) -> Result<u8> {
     };
     for name in loaded {
         match name.starts_with("sha256:") {
-            true => println!("Loaded image ID: {name}"),
-            false => println!("Loaded image: {name}"),
+            true => outln!("Loaded image ID: {name}"),
+            false => outln!("Loaded image: {name}"),
         }
     }
     Ok(0)
@@ -139,7 +140,7 @@ pub fn import(home: &Home, args: &ImportArgs) -> Result<u8> {
             .with_context(|| format!("open {}", args.source.display()))?;
         store.import(file, &options, &progress)?
     };
-    println!("{id}");
+    outln!("{id}");
     Ok(0)
 }
 

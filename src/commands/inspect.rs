@@ -13,6 +13,7 @@ use crate::cli::image;
 use crate::cli::network;
 use crate::net::endpoint::Endpoint;
 use crate::out;
+use crate::out::stream::outln;
 use crate::request::{Bind, NetworkMode, Request};
 use crate::spec;
 use crate::store::containers::{self, Record, State, Status};
@@ -78,11 +79,11 @@ pub fn images(home: &Home, args: &image::InspectArgs) -> Result<u8> {
 
 fn print(found: &[Value], format: Option<&str>) -> Result<()> {
     match format {
-        None => println!("{}", out::json(&found)),
-        Some("json") => println!("{}", Value::from(found)),
+        None => outln!("{}", out::json(&found)),
+        Some("json") => outln!("{}", Value::from(found)),
         Some(template) => {
             for value in found {
-                println!("{}", out::render(template, value)?);
+                outln!("{}", out::render(template, value)?);
             }
         }
     }

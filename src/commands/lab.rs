@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use crate::cli::lab::{LabArgs, LabCommand, On};
 use crate::kernel::cgroups::{self, Layout};
 use crate::lab::{HOST, Lab, ROUTER, Station, Up, is_inside};
+use crate::out::stream::{errln, out, outln};
 use crate::store::Home;
 use crate::supervise::heal;
 
@@ -35,8 +36,8 @@ pub fn run(home: &Home, args: &LabArgs) -> Result<u8> {
 fn up(lab: &Lab) -> Result<u8> {
     let name = lab.name();
     match lab.up()? {
-        Up::Already => println!("The lab {name:?} is up already."),
-        Up::Made => print!("{}", picture(lab)),
+        Up::Already => outln!("The lab {name:?} is up already."),
+        Up::Made => out!("{}", picture(lab)),
     }
     Ok(0)
 }
@@ -88,10 +89,10 @@ fn picture(lab: &Lab) -> String {
 
 fn status(lab: &Lab) -> Result<u8> {
     if !lab.is_up() {
-        println!("The lab {:?} is not up.", lab.name());
+        outln!("The lab {:?} is not up.", lab.name());
         return Ok(1);
     }
-    print!("{}", picture(lab));
+    out!("{}", picture(lab));
     let rows: Vec<Vec<String>> = lab
         .processes()?
         .into_iter()
@@ -102,7 +103,7 @@ fn status(lab: &Lab) -> Result<u8> {
         })
         .collect();
     if !rows.is_empty() {
-        print!(
+        out!(
             "\n{}",
             crate::out::table(&["PID", "WHERE", "COMMAND"], &rows)
         );
@@ -121,7 +122,7 @@ fn exec(lab: &Lab, on: On, command: &[OsString]) -> Result<u8> {
         anyhow::bail!("no command given");
     };
     let error = lab.exec(station, program, arguments)?;
-    eprintln!("rmac: execute {}: {error}", program.display());
+    errln!("rmac: execute {}: {error}", program.display());
     Ok(match error.kind() {
         ErrorKind::NotFound => 127,
         _ => 126,

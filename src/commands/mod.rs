@@ -29,6 +29,7 @@ use crate::cli::image::ImageCommand;
 use crate::cli::network::NetworkCommand;
 use crate::cli::{Cli, Command};
 use crate::exit;
+use crate::out::stream::outln;
 use crate::store::Home;
 use crate::supervise::heal;
 
@@ -151,7 +152,7 @@ pub fn each(names: &[String], mut act: impl FnMut(&str) -> Result<String>) -> Re
     let mut errors = vec![];
     for name in names {
         match act(name) {
-            Ok(line) => println!("{line}"),
+            Ok(line) => outln!("{line}"),
             Err(error) => errors.push(format!("{error:#}")),
         }
     }

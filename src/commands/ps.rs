@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::container::PsArgs;
+use crate::out::stream::out;
 use crate::out::{self, Columns, Format};
 use crate::store::claim;
 use crate::store::containers::{self, Status};
@@ -67,7 +68,7 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
         Format::Table if args.quiet => Format::parse("{{.ID}}"),
         format => format,
     };
-    print!("{}", format.lines(&COLUMNS, &rows)?);
+    out!("{}", format.lines(&COLUMNS, &rows)?);
     Ok(0)
 }
 

@@ -17,6 +17,7 @@ use crate::exit::Coded;
 use crate::explain::script;
 use crate::kernel::capabilities::{self, Base};
 use crate::kernel::cgroups::Layout;
+use crate::out::stream::{errln, out, outln};
 use crate::request::{NetworkMode, Request};
 use crate::spec;
 use crate::store::claim::{Attempt, Claim};
@@ -41,7 +42,7 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
         let script =
             plan.map(|plan| script::script(&plan, &record.request.image, &directory, &run));
         heal::discard(home, &record);
-        print!("{}", script?);
+        out!("{}", script?);
         return Ok(0);
     }
     let options = options(&record.request, args.sig_proxy)?;
@@ -65,7 +66,7 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
     };
     match signals {
         None => {
-            println!("{id}");
+            outln!("{id}");
             Ok(0)
         }
         Some(signals) => ended(client::attach(&socket, &signals, pid, &options)?),
@@ -76,7 +77,7 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
 pub fn create(home: &Home, args: &CreateArgs) -> Result<u8> {
     let (record, _claim) = make(home, &args.container, request::request(&args.container)?)?;
     State::created().save(home, &record.id)?;
-    println!("{}", record.id);
+    outln!("{}", record.id);
     Ok(0)
 }
 
@@ -250,7 +251,7 @@ fn warn_of_capabilities(request: &Request) -> Result<()> {
     let (_, missing) = capabilities::within_bounding(&wanted);
     if !missing.is_empty() {
         let names: Vec<String> = missing.into_iter().map(capabilities::name).collect();
-        eprintln!(
+        errln!(
             "WARNING: this machine does not give {}; the container goes without",
             names.join(", ")
         );

@@ -14,6 +14,7 @@ use super::attach::running;
 use crate::cli::container::{KillArgs, StopArgs};
 use crate::kernel::cgroups::{self, Layout};
 use crate::kernel::signals::{self, Disposition, Signal};
+use crate::out::stream::errln;
 use crate::store::Home;
 use crate::store::claim;
 use crate::store::containers::{self, Record, State};
@@ -141,7 +142,7 @@ fn hint(record: &Record, state: &State, signal: Signal, timeout: i64) {
     } else {
         format!("SIGKILL follows in {timeout} s")
     };
-    eprintln!(
+    errln!(
         "rmac: {}: its process 1 {how} {signal}, {until} (quicker: stop -t 0, stop -s KILL, or run with --init)",
         record.name
     );

@@ -8,6 +8,7 @@ use super::attach::running;
 use crate::cli::container::TopArgs;
 use crate::kernel::cgroups::{self, Layout};
 use crate::out;
+use crate::out::stream::out;
 use crate::store::Home;
 use crate::store::containers;
 
@@ -28,7 +29,7 @@ pub fn top(home: &Home, args: &TopArgs) -> Result<u8> {
         .into_iter()
         .filter_map(|pid| row(pid.as_raw()))
         .collect();
-    print!(
+    out!(
         "{}",
         out::table(&["UID", "PID", "PPID", "TIME", "CMD"], &rows)
     );

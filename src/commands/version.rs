@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::cli::{Cli, CompletionArgs, VersionArgs};
 use crate::out;
+use crate::out::stream::outln;
 
 /// `rmac version`.
 pub fn version(args: &VersionArgs) -> Result<u8> {
@@ -17,9 +18,9 @@ pub fn version(args: &VersionArgs) -> Result<u8> {
     );
     let value = json!({"Client": {"Version": version, "Os": std::env::consts::OS, "Arch": rootfs_fetch::Platform::host().architecture}});
     match args.format.as_deref() {
-        None => println!("rmac:\n Version:  {version}\n OS/Arch:  {platform}"),
-        Some("json") => println!("{value}"),
-        Some(template) => println!("{}", out::render(template, &value)?),
+        None => outln!("rmac:\n Version:  {version}\n OS/Arch:  {platform}"),
+        Some("json") => outln!("{value}"),
+        Some(template) => outln!("{}", out::render(template, &value)?),
     }
     Ok(0)
 }

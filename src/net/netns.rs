@@ -9,6 +9,7 @@
 //! `/proc/self/ns/net` onto a file holds it with no process inside: that is all that `ip netns add`
 //! does. network_namespaces(7), ip-netns(8).
 
+use crate::out::stream::errln;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -96,7 +97,7 @@ impl Drop for WayBack {
         // A thread that went on in the wrong namespace would work on the wrong links. It held this
         // one a moment ago, so going back cannot fail; should it, nothing is safe but to stop.
         if let Err(errno) = setns(self.0.as_fd(), CloneFlags::CLONE_NEWNET) {
-            eprintln!("setns back into the own network namespace: {errno}");
+            errln!("setns back into the own network namespace: {errno}");
             std::process::abort();
         }
     }

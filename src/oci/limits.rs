@@ -10,6 +10,7 @@ use super::bundle;
 use super::cli::{EventsArgs, UpdateArgs};
 use super::state::{Record, Status, Store};
 use crate::kernel::cgroups::{self, Layout};
+use crate::out::stream::outln;
 
 /// Lets all processes of the container stand still.
 ///
@@ -109,7 +110,7 @@ pub fn events(store: &Store, args: &EventsArgs) -> Result<()> {
             }
             return Ok(());
         }
-        println!("{}", stats(&record)?);
+        outln!("{}", stats(&record)?);
         if args.stats {
             return Ok(());
         }

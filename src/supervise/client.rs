@@ -17,6 +17,7 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use super::{LONGEST, Message, hear};
+use crate::out::stream::err;
 use crate::sys;
 
 /// How one is attached.
@@ -82,7 +83,7 @@ pub fn wait_for_start(socket: &OwnedFd) -> Result<Result<i32, End>> {
     loop {
         match hear(socket)? {
             Some(Message::Started(pid)) => return Ok(Ok(pid)),
-            Some(Message::Told(line)) => eprint!("{line}"),
+            Some(Message::Told(line)) => err!("{line}"),
             Some(Message::Failed(code, text)) => return Ok(Err(End::Failed(code, text))),
             Some(_) => (),
             None => return Ok(Err(End::Lost)),
@@ -233,7 +234,7 @@ fn take_message(socket: &OwnedFd, options: &Options) -> Result<Option<End>> {
     match hear(socket)? {
         Some(Message::Output(data)) if options.output => show(&mut std::io::stdout(), &data),
         Some(Message::ErrorOutput(data)) if options.output => show(&mut std::io::stderr(), &data),
-        Some(Message::Told(line)) => eprint!("{line}"),
+        Some(Message::Told(line)) => err!("{line}"),
         Some(Message::Exited(code)) => return Ok(Some(End::Exited(code))),
         Some(Message::Failed(code, text)) => return Ok(Some(End::Failed(code, text))),
         Some(_) => (),

@@ -1,12 +1,55 @@
-//! malloc_trim(3): memory that a process has freed goes back to the kernel.
+//! Memory that is not needed any more goes back to the kernel.  malloc_trim(3), madvise(2)
 #![allow(unsafe_code)]
 
-/// Gives back what was freed, also from the middle of the heap: for a process that has done its work and
-/// will now wait for a long time.
+use std::ffi::c_void;
+
+/// How far down the stack may have been used: more than any command has been seen to.
+const DEPTH: usize = 128 * 1024;
+/// What stays below the caller: its own call of madvise, and what a signal's frame takes.
+const RESERVE: usize = 16 * 1024;
+
+/// Gives back what was freed, also from the middle of the heap, and what deeper calls have left on the stack:
+/// for a process that has done its work and will now wait for a long time.
 pub fn trim() {
     // SAFETY: takes an integer, and touches only memory that nobody has allocated.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
+    }
+    trim_stack();
+}
+
+/// Only for the thread that main runs in, whose stack has room of that size below it, or a gap that the kernel
+/// keeps free (stack_guard_gap).
+fn trim_stack() {
+    const PAGE: usize = 4096;
+    let here = 0_u8;
+    let top = (std::ptr::from_ref(&here).addr() - RESERVE) & !(PAGE - 1);
+    let bottom = (top - DEPTH) as *mut c_void;
+    // SAFETY: what lies below the stack pointer, and below the red zone, belongs to calls that have returned; the
+    // kernel gives zeroed pages when it is used again. Where nothing is mapped it changes nothing.
+    unsafe { libc::madvise(bottom, DEPTH, libc::MADV_DONTNEED) };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_stack_can_be_used_after_trimming() {
+        fn deep(depth: usize) -> usize {
+            let room = std::hint::black_box([depth; 512]);
+            if depth == 0 {
+                room[0]
+            } else {
+                deep(depth - 1) + room[511]
+            }
+        }
+        let thread = std::thread::Builder::new().stack_size(1024 * 1024);
+        let both = thread.spawn(|| {
+            let before = deep(20);
+            super::trim();
+            (before, deep(20))
+        });
+        let (before, after) = both.unwrap().join().unwrap();
+        assert_eq!(before, after);
     }
 }

@@ -20,6 +20,7 @@ use crate::net::link;
 use crate::net::netlink::Wires;
 use crate::net::netns;
 use crate::net::network::{Ipam, Network};
+use crate::out::stream::err;
 use crate::plan::wire;
 use crate::request::{NetworkMode, NetworkRequest};
 use crate::step::Place;
@@ -186,7 +187,7 @@ fn plug_in(home: &Home, record: &mut Record, pid: i32) -> Result<()> {
         let Some(conflict) = error.downcast_ref::<Conflict>() else {
             return Err(error);
         };
-        eprint!("{}", claims::decline(home, record, conflict)?);
+        err!("{}", claims::decline(home, record, conflict)?);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::net::declare::Declaration;
 use crate::net::lower;
 use crate::net::netlink::Wires;
 use crate::net::network::Network;
+use crate::out::stream::{errln, outln};
 use crate::store::{Home, networks, new_id};
 
 /// Declares a network, makes the links of the host that it needs, and prints its id.
@@ -31,12 +32,12 @@ pub fn create(home: &Home, args: &CreateArgs) -> Result<()> {
         }
     }
     if args.internal && !network.parent.is_isolated() {
-        eprintln!(
+        errln!(
             "rmac: note: --internal leaves out the default route only: on layer 2 the containers still reach the LAN behind {0}, and it them; without -o parent a network is isolated",
             network.parent.link
         );
     }
-    println!("{}", network.id);
+    outln!("{}", network.id);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::cli::network::InspectArgs;
 use crate::net::ipam;
 use crate::net::network::{Ipv6Policy, Network, Pool};
 use crate::out;
+use crate::out::stream::outln;
 use crate::store::leases::{self, Lease};
 use crate::store::{Home, networks};
 
@@ -24,11 +25,11 @@ pub fn inspect(home: &Home, args: &InspectArgs) -> Result<()> {
         }
     }
     match args.format.as_deref() {
-        None | Some("") => println!("{}", out::json(&found)),
-        Some("json") => println!("{}", Value::Array(found)),
+        None | Some("") => outln!("{}", out::json(&found)),
+        Some("json") => outln!("{}", Value::Array(found)),
         Some(template) => {
             for value in &found {
-                println!("{}", out::render(template, value)?);
+                outln!("{}", out::render(template, value)?);
             }
         }
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::network::LsArgs;
 use crate::net::network::{Ipv6Policy, Network};
+use crate::out::stream::out;
 use crate::out::{Columns, Format};
 use crate::store::{Home, networks, short};
 
@@ -33,7 +34,7 @@ pub fn ls(home: &Home, args: &LsArgs) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let mut networks = networks::list(home)?;
     networks.retain(|network| Filter::all_match(&filters, network));
-    print!("{}", lines(args, &networks)?);
+    out!("{}", lines(args, &networks)?);
     Ok(())
 }
 

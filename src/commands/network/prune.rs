@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::runs;
 use crate::cli::network::PruneArgs;
 use crate::net::network::Network;
+use crate::out::stream::{out, outln};
 use crate::store::{Home, leases, networks};
 
 /// Docker's warning.
@@ -32,7 +33,7 @@ pub fn prune(home: &Home, args: &PruneArgs) -> Result<()> {
         }
     }
     if !removed.is_empty() {
-        println!("Deleted Networks:\n{}\n", removed.join("\n"));
+        outln!("Deleted Networks:\n{}\n", removed.join("\n"));
     }
     Ok(())
 }
@@ -49,7 +50,7 @@ fn is_unused(home: &Home, network: &Network) -> Result<bool> {
 }
 
 fn agreed() -> Result<bool> {
-    print!("{WARNING}\nAre you sure you want to continue? [y/N] ");
+    out!("{WARNING}\nAre you sure you want to continue? [y/N] ");
     std::io::stdout().flush().context("write the question")?;
     let mut answer = String::new();
     std::io::stdin()

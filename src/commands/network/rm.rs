@@ -8,6 +8,7 @@ use super::{all_or_errors, runs};
 use crate::cli::network::RmArgs;
 use crate::net::netlink::Wires;
 use crate::net::network::Network;
+use crate::out::stream::outln;
 use crate::store::claim::wait_until_free;
 use crate::store::{Home, leases, networks, rolls, short};
 
@@ -21,7 +22,7 @@ pub fn rm(home: &Home, args: &RmArgs) -> Result<()> {
         match networks::load(home, reference) {
             Err(_) if args.force => {}
             network => match network.and_then(|network| remove(home, &network)) {
-                Ok(()) => println!("{reference}"),
+                Ok(()) => outln!("{reference}"),
                 Err(error) => errors.push(error),
             },
         }
