@@ -81,6 +81,32 @@ fn a_container_can_be_renamed_restarted_and_looked_into() {
 }
 
 #[test]
+fn a_monitor_that_is_told_to_end_stops_its_container() {
+    let lab = Lab::with_image();
+    let script = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
+    lab.rmac(&[
+        "run",
+        "-d",
+        "--name",
+        "told",
+        lab.image(),
+        "sh",
+        "-c",
+        script,
+    ])
+    .ok();
+    let state = "$RMAC_ROOT/containers/$(rmac inspect -f '{{.Id}}' told)/state.json";
+    lab.sh(&format!(
+        "for i in $(seq 100); do rmac logs told | grep -q ready && break; sleep 0.05; done
+        kill -TERM $(sed -n 's/.*\"monitor\": \\([0-9]*\\),/\\1/p' {state})
+        timeout 20 rmac wait told; rmac logs told; rmac inspect -f '{{{{.State.Status}}}} {{{{.State.ExitCode}}}}' told"
+    ))
+    .says("bye")
+    .says("exited 3")
+    .ok();
+}
+
+#[test]
 fn a_pipe_that_nobody_reads_ends_the_command_without_a_word() {
     let lab = Lab::with_image();
     lab.sh("rmac images | true; echo ${PIPESTATUS[0]}")

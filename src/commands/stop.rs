@@ -19,11 +19,8 @@ use crate::store::Home;
 use crate::store::claim;
 use crate::store::containers::{self, Record, State};
 use crate::supervise::client::PATIENCE;
-use crate::supervise::{self, Message};
+use crate::supervise::{self, Message, asked};
 use crate::sys;
-
-/// Docker's patience with a program that is told to end, in seconds.
-const DEFAULT_TIMEOUT: i64 = 10;
 
 /// `rmac stop`.
 pub fn stop(home: &Home, args: &StopArgs) -> Result<u8> {
@@ -75,13 +72,9 @@ pub fn stop_one(
         claim::wait_until_free(home, &record.id, PATIENCE);
         return Ok(());
     };
-    let wanted = signal
-        .or(record.request.stop_signal.as_deref())
-        .or(record.image_config.stop_signal().as_deref());
-    let signal: Signal = wanted.unwrap_or("SIGTERM").parse()?;
-    let timeout = timeout
-        .or(record.request.stop_timeout)
-        .unwrap_or(DEFAULT_TIMEOUT);
+    let (usual, patience) = asked::how(record)?;
+    let signal = signal.map_or(Ok(usual), str::parse)?;
+    let timeout = timeout.unwrap_or(patience);
     let monitor = supervise::call(&home.running(&record.id)).ok();
     if let Some(pidfd) = first_process(&state)? {
         hint(record, &state, signal, timeout);

@@ -7,6 +7,7 @@
 //!
 //! Each message is one datagram (`SOCK_SEQPACKET`, unix(7)): a byte that says what it is, then its content.
 
+pub mod asked;
 pub mod chores;
 pub mod claims;
 pub mod client;

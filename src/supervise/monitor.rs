@@ -14,6 +14,7 @@ use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, bind, listen, socket};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
+use super::asked::Asked;
 use super::chores::Chores;
 use super::log::Log;
 use super::pump::{Ends, Pump};
@@ -223,6 +224,7 @@ impl Monitor {
         // All that is left to do is to wait; there is a monitor for each container.
         sys::heap::trim();
 
+        pump.add_asked(Asked::listen(&self.record)?);
         pump.run(running.pidfd.as_fd())?;
         if let Some(record) = Record::load(&self.home, &self.record.id)? {
             self.record = record;

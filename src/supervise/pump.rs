@@ -12,6 +12,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv, send};
 
+use super::asked::Asked;
 use super::chores::Chores;
 use super::log::{Log, Stream};
 use super::{LONGEST, Message};
@@ -57,6 +58,7 @@ pub struct Pump {
     input: VecDeque<u8>,
     input_ended: bool,
     chores: Option<Chores>,
+    asked: Option<Asked>,
 }
 
 impl Pump {
@@ -81,12 +83,18 @@ impl Pump {
             input: VecDeque::new(),
             input_ended: false,
             chores: None,
+            asked: None,
         })
     }
 
     /// Has the container's network looked after in the same loop.
     pub fn add_chores(&mut self, chores: Chores) {
         self.chores = Some(chores);
+    }
+
+    /// Passes on to the program what this process is asked for.
+    pub fn add_asked(&mut self, asked: Asked) {
+        self.asked = Some(asked);
     }
 
     /// The chores, to be ended.
@@ -155,15 +163,14 @@ impl Pump {
         let (read_more, take_input) = (self.reads_more(), self.takes_input());
         let mut fds = self.descriptors(pidfd);
         let others = fds.len();
-        let (chores, timeout) = match &self.chores {
-            Some(chores) => (chores.fds(), chores.timeout()),
-            None => (vec![], None),
-        };
+        let chores = self.chores.iter().flat_map(Chores::fds);
+        let asked = self.asked.iter().map(Asked::as_fd);
         fds.extend(
             chores
-                .into_iter()
+                .chain(asked)
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
         );
+        let timeout = self.chores.as_ref().and_then(Chores::timeout);
         match poll(&mut fds, time_out(timeout)) {
             Ok(_) | Err(Errno::EINTR) => (),
             Err(errno) => return Err(errno).context("poll"),
@@ -175,6 +182,9 @@ impl Pump {
             && (called || chores.timeout().is_some_and(|left| left.is_zero()))
         {
             chores.turn();
+        }
+        if let (true, Some(asked), Some(pidfd)) = (called, &self.asked, pidfd) {
+            asked.turn(pidfd);
         }
         self.accept();
         if read_more {
