@@ -265,6 +265,13 @@ impl Sentinel {
     }
 }
 
+/// The socket, to be closed when nobody waits for it.
+impl From<Sentinel> for OwnedFd {
+    fn from(sentinel: Sentinel) -> OwnedFd {
+        sentinel.socket
+    }
+}
+
 /// Waits until `deadline` for an answer to any of them.
 fn wait(sentinels: &mut [Sentinel], deadline: Instant) -> Result<Option<Conflict>> {
     loop {

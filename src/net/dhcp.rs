@@ -311,6 +311,13 @@ impl Client {
     }
 }
 
+/// The socket, to be closed when nobody waits for it.
+impl From<Client> for OwnedFd {
+    fn from(client: Client) -> OwnedFd {
+        client.socket
+    }
+}
+
 /// Half of what is left until `end`, but no less than a second: RFC 2131 section 4.4.5 says a minute,
 /// which a lease of two minutes has not got.
 fn half(end: Instant, now: Instant) -> Duration {

@@ -71,24 +71,18 @@ pub fn address(text: &str) -> Result<Option<Ipv4Addr>> {
 }
 
 /// Makes the host's way to exactly these containers, in the calling thread's network namespace. The
-/// first brings the shim, the last takes it with him.
+/// first brings the shim; what the last leaves is [`remove`]'s.
 pub fn reconcile(shim: &Shim, containers: &[IpAddr]) -> Result<()> {
     let ipv4 = |address: &IpAddr| match address {
         IpAddr::V4(address) => Some(*address),
         IpAddr::V6(_) => None,
     };
     let wanted: BTreeSet<Ipv4Addr> = containers.iter().filter_map(ipv4).collect();
-    let there = nix::net::if_::if_nametoindex(shim.name.as_str()).is_ok();
+    let there = is_there(shim);
     if wanted.is_empty() && !there {
         return Ok(());
     }
     let mut wires = Wires::here()?;
-    if wanted.is_empty() {
-        return match wires.delete_link(&shim.name) {
-            Err(refused) if refused.errno != Errno::ENODEV => Err(refused.into()),
-            _ => Ok(()),
-        };
-    }
     if !there {
         make(shim, &mut wires)
             .inspect_err(|_| drop(wires.delete_link(&shim.name)))
@@ -105,6 +99,20 @@ pub fn reconcile(shim: &Shim, containers: &[IpAddr]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the host has the link just now.
+pub fn is_there(shim: &Shim) -> bool {
+    nix::net::if_::if_nametoindex(shim.name.as_str()).is_ok()
+}
+
+/// Deletes the shim, which no container needs any more; "already gone" is no error. It leads nowhere by
+/// then, so nobody need wait for it: deleting a link takes the kernel some 20 ms.
+pub fn remove(shim: &Shim) -> Result<()> {
+    match Wires::here()?.delete_link(&shim.name) {
+        Err(refused) if refused.errno != Errno::ENODEV => Err(refused.into()),
+        _ => Ok(()),
+    }
 }
 
 fn make(shim: &Shim, wires: &mut Wires) -> Result<()> {

@@ -13,7 +13,7 @@ mod refusal;
 mod why;
 mod words;
 
-pub use later::{plan_lease, undo};
+pub use later::{plan_lease, silence, undo};
 
 use std::net::{IpAddr, Ipv4Addr};
 

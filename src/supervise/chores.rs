@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::net::announce;
+use crate::net::announce::{self, Voice};
 use crate::net::conflict::{Conflict, Sentinel};
 use crate::net::dhcp::{self, Client, Event};
 use crate::net::endpoint::{Endpoint, Probe};
@@ -39,6 +39,9 @@ pub struct Chores {
     clients: Vec<Client>,
     watch: Option<Watch>,
     announcements: Vec<Announcement>,
+    voice: Option<Voice>,
+    /// Sockets of no use any more, to be closed when nobody waits: that takes the kernel some 10 ms each.
+    closing: Vec<OwnedFd>,
 }
 
 /// Announcements of one link that are still to come.
@@ -67,6 +70,8 @@ impl Chores {
             clients,
             watch: None,
             announcements: vec![],
+            voice: None,
+            closing: vec![],
         };
         for endpoint in record.endpoints.clone() {
             chores.announce(&endpoint);
@@ -85,6 +90,9 @@ impl Chores {
 
     /// When there is something to do without that; `None`: never.
     pub fn timeout(&self) -> Option<Duration> {
+        if !self.closing.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let now = Instant::now();
         let announcements = self.announcements.iter();
         announcements
@@ -95,6 +103,7 @@ impl Chores {
 
     /// Does what is to be done. What fails is tried again when it is due again: the container runs on.
     pub fn turn(&mut self) {
+        self.closing.clear();
         let conflicts: Vec<Conflict> = self
             .sentinels
             .iter_mut()
@@ -124,7 +133,9 @@ impl Chores {
             if self.announcements[at].next <= now {
                 self.announcements[at].left -= 1;
                 self.announcements[at].next = now + announce::INTERVAL;
-                self.send(&self.announcements[at].dev);
+                let dev = self.announcements[at].dev.clone();
+                // A link that is down, or gone, has nobody to tell.
+                let _ = self.send(&dev);
             }
         }
         self.announcements
@@ -138,12 +149,18 @@ impl Chores {
         };
         let old = std::mem::replace(&mut self.endpoints, record.endpoints);
         let is_there = |dev: &str| self.endpoints.iter().any(|e| e.ifname == dev);
-        self.sentinels.retain(|sentinel| is_there(sentinel.dev()));
-        let clients = self.clients.drain(..);
-        let (kept, left): (_, Vec<Client>) = clients.partition(|client| is_there(client.dev()));
-        self.clients = kept;
-        for mut client in left {
+        for sentinel in self
+            .sentinels
+            .extract_if(.., |sentinel| !is_there(sentinel.dev()))
+        {
+            self.closing.push(sentinel.into());
+        }
+        for mut client in self
+            .clients
+            .extract_if(.., |client| !is_there(client.dev()))
+        {
             client.release();
+            self.closing.push(client.into());
         }
         self.announcements
             .retain(|announcement| is_there(&announcement.dev));
@@ -323,12 +340,16 @@ impl Chores {
         });
     }
 
-    fn send(&self, dev: &str) {
+    fn send(&mut self, dev: &str) -> Result<()> {
+        let netns = self.netns.as_ref().context("no network namespace")?;
+        let voice = match self.voice.take() {
+            Some(voice) => voice,
+            None => Voice::open(netns.as_fd())?,
+        };
         let endpoint = self.endpoints.iter().find(|e| e.ifname == dev);
-        if let (Some(endpoint), Some(netns)) = (endpoint, &self.netns) {
-            // A link that is down, or gone, has nobody to tell.
-            let _ = announce::announce(netns.as_fd(), std::slice::from_ref(endpoint));
-        }
+        let said = endpoint.map(|endpoint| voice.announce(netns.as_fd(), endpoint));
+        self.voice = Some(voice);
+        said.unwrap_or(Ok(()))
     }
 
     /// Writes down, for `inspect`, what the user should know.

@@ -22,6 +22,8 @@ use crate::kernel::cgroups::Layout;
 use crate::kernel::terminal::Stdio;
 use crate::launch::{self, Failure, Listener, Running, Side, Silent, Telling};
 use crate::net::conflict::Conflict;
+use crate::net::link;
+use crate::net::netlink::Wires;
 use crate::plan::Plan;
 use crate::plan::wire::{self, Client};
 use crate::step::{Place, Step};
@@ -173,9 +175,8 @@ impl Monitor {
     /// From the started program to the clean end. Whatever goes wrong on the way ends the container.
     fn keep(mut self, running: Running, mut pump: Pump) -> Result<()> {
         let watched = self.watch(&running, &mut pump);
-        if let Some(mut chores) = pump.take_chores() {
-            chores.release();
-        }
+        // Kept to the end of the process: closing their sockets takes the kernel some 10 ms each.
+        let _chores = pump.take_chores();
         // It may have been connected and disconnected since.
         self.plan.wire = wire::wire(&self.record.endpoints, &Client::default());
         let discard = match &watched {
@@ -184,6 +185,7 @@ impl Monitor {
                 let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), nix::libc::SIGKILL);
                 let _ = exit_code(&running.pidfd);
                 pump.farewell(&Message::Failed(exit::RMAC_FAILED, format!("{error:#}")));
+                let _ = peers::update(&self.home, networks(&self.record));
                 self.on_failure == OnFailure::Discard
             }
         };
@@ -191,8 +193,10 @@ impl Monitor {
         if discard {
             heal::discard(&self.home, &self.record);
         }
-        let told = peers::update(&self.home, networks(&self.record));
-        watched.and(undone).and(told)
+        let cleared = peers::clear(&self.home, networks(&self.record));
+        // Here the claim goes: the next may start.
+        drop(self.claim);
+        watched.and(undone).and(cleared)
     }
 
     fn watch(&mut self, running: &Running, pump: &mut Pump) -> Result<()> {
@@ -238,8 +242,28 @@ impl Monitor {
         } else {
             state.save(&self.home, &self.record.id)?;
         }
+        let told = self.leave_the_lan(running, pump);
         pump.farewell(&Message::Exited(state.exit_code));
-        Ok(())
+        told
+    }
+
+    /// Whatever others can see of the container's network ends, before anybody is told that the container
+    /// has: a DHCP lease, its addresses, its name, the host's route. Its link is left, which is silent now,
+    /// since deleting it takes the kernel some 20 ms.
+    fn leave_the_lan(&self, running: &Running, pump: &mut Pump) -> Result<()> {
+        pump.release();
+        if let Some(netns) = running
+            .netns
+            .as_ref()
+            .filter(|_| !self.record.endpoints.is_empty())
+        {
+            let mut wires = Wires::open(netns.as_fd())?;
+            for endpoint in &self.record.endpoints {
+                // One that is gone with its parent is silent already.
+                let _ = link::silence(endpoint, &mut wires);
+            }
+        }
+        peers::update(&self.home, networks(&self.record))
     }
 }
 

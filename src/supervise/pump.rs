@@ -94,6 +94,11 @@ impl Pump {
         self.chores.take()
     }
 
+    /// Gives back what was lent to the container's network.
+    pub fn release(&mut self) {
+        self.chores.iter_mut().for_each(Chores::release);
+    }
+
     /// Takes a caller on.
     pub fn add_caller(&mut self, socket: OwnedFd) {
         self.callers.push(Caller {

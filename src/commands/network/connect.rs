@@ -105,6 +105,7 @@ pub fn disconnect(home: &Home, args: &DisconnectArgs) -> Result<()> {
     if pid.is_some() {
         let others = record.endpoints.iter().map(|e| e.network_id.as_str());
         peers::update(home, others.chain([network.id.as_str()]))?;
+        peers::clear(home, [network.id.as_str()])?;
         if record.endpoints.is_empty() {
             peers::forget(home, &record)?;
         }

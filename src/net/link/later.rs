@@ -5,10 +5,11 @@ use nix::errno::Errno;
 
 use anyhow::Result;
 
-use super::{ANYWHERE, NewRoute, Step};
+use super::{ANYWHERE, NewRoute, Step, words};
 use crate::net::dhcp::Lease;
 use crate::net::endpoint::{Endpoint, Probe};
 use crate::net::netlink::Wires;
+use crate::net::network::Ipv6Policy;
 
 /// Deletes the link of `endpoint`. "Already gone" is no error.
 pub fn undo(endpoint: &Endpoint, wires: &mut Wires) -> Result<()> {
@@ -34,4 +35,21 @@ pub fn plan_lease(dev: &str, lease: &Lease) -> Vec<Step> {
         }));
     }
     steps
+}
+
+/// Takes all addresses off the endpoint's link, so that it answers nobody any more. Costs next to
+/// nothing, where deleting the link, or switching it off, makes the kernel wait for its own readers.
+///
+/// # Errors
+/// Where the link is gone.
+pub fn silence(endpoint: &Endpoint, wires: &mut Wires) -> Result<()> {
+    let dev = endpoint.ifname.as_str();
+    if endpoint.ipv6_policy != Ipv6Policy::Off {
+        // Its link-local address and those by router advertisements, too.
+        wires.write_setting_if_there(&words::disable_ipv6(dev), "1")?;
+    }
+    if let Some(address) = endpoint.ipv4 {
+        wires.delete_address(dev, address.into())?;
+    }
+    Ok(())
 }
