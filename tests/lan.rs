@@ -11,64 +11,10 @@
 
 mod common;
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use common::Lab;
-use rmac::net::netns;
-use rmac::sys::packet;
-
-const CREATE: &str =
-    "rmac network create --subnet 172.16.86.0/24 --gateway 172.16.86.1 -o parent=eth0";
-
-fn lan(lab: &Lab, more: &str) {
-    lab.sh(&format!("{CREATE} {more} lan")).ok();
-}
-
-fn run(lab: &Lab, flags: &str) -> common::Output {
-    let image = lab.image();
-    lab.sh(&format!("rmac run -d {flags} {image} sleep 1000"))
-}
-
-fn eventually(lab: &Lab, script: &str) {
-    let begin = Instant::now();
-    loop {
-        let out = lab.sh(script);
-        if out.code == 0 {
-            return;
-        }
-        assert!(begin.elapsed() < Duration::from_secs(10), "{out:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn router_mac(lab: &Lab) -> String {
-    lab.on("router", "cat /sys/class/net/eth0/address")
-        .ok()
-        .trim()
-        .to_owned()
-}
-
-/// What comes in on a station's eth0 with this EtherType.
-fn ear(lab: &Lab, station: &str, protocol: u16) -> OwnedFd {
-    let path = lab.runroot().parent().unwrap().join(station);
-    let netns = netns::open(&path).unwrap();
-    netns::within(netns.as_fd(), || {
-        let index = nix::net::if_::if_nametoindex("eth0")?;
-        Ok(packet::open(protocol, index, &packet::accept_if(&[]))?)
-    })
-    .unwrap()
-}
-
-fn frames(ear: &OwnedFd) -> Vec<Vec<u8>> {
-    let mut all = vec![];
-    let mut buffer = [0; 1600];
-    let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
-    while let Ok(length) = nix::sys::socket::recv(ear.as_raw_fd(), &mut buffer, flags) {
-        all.push(buffer[..length].to_vec());
-    }
-    all
-}
+use common::lan::{dnsmasq, ear, eventually, frames, has_dnsmasq, lan, router_mac, run};
 
 #[test]
 fn an_address_that_somebody_has_is_passed_over() {
@@ -313,30 +259,6 @@ fn a_container_is_silent_and_unnamed_when_its_end_is_told() {
         "rmac run --rm --name c1 --ip 172.16.86.9 --network lan {image} true; ip route show | grep '172.16.86.9 '; rmac exec peer grep c1 /etc/hosts; true"
     ));
     assert_eq!(out.ok(), "");
-}
-
-/// A DHCP server on the lab's router.
-fn dnsmasq(lab: &Lab, more: &str) -> std::process::Child {
-    let dir = lab.scratch();
-    let script = format!(
-        "cd {0} && exec dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=eth0 --bind-interfaces \
-         --user=root --group=root --pid-file= --dhcp-leasefile={0}/leases --log-dhcp --log-facility={0}/log --no-ping \
-         --dhcp-range=172.16.86.100,172.16.86.110,2m --dhcp-option=option:router,172.16.86.1 \
-         --dhcp-option=option:dns-server,172.16.86.1 --domain=lab.test {more}",
-        dir.display()
-    );
-    lab.start_on("router", &script)
-}
-
-fn has_dnsmasq() -> bool {
-    let there = std::process::Command::new("dnsmasq")
-        .arg("--version")
-        .output()
-        .is_ok();
-    if !there {
-        eprintln!("skipped: no dnsmasq here (Debian: apt-get install dnsmasq-base)");
-    }
-    there
 }
 
 #[test]

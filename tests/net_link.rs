@@ -99,6 +99,8 @@ fn endpoint(last: u8) -> Endpoint {
         gw_priority: 0,
         routes: vec![],
         driver_opts: Default::default(),
+        announce: Default::default(),
+        parent_wait: 0,
         requested_ipv4: None,
         requested_ipv6: None,
         requested_mac: None,

@@ -35,7 +35,8 @@ pub struct CreateArgs {
     /// The LAN's router, for the subnet
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub gateway: Vec<String>,
-    /// Give out container addresses from this part of the subnet: a prefix, or first-last
+    /// Give out container addresses from this part of the subnet: a prefix, first-last, or auto:2/4 for the
+    /// second of four equal parts
     #[arg(long, value_name = "RANGE", value_delimiter = ',')]
     pub ip_range: Vec<String>,
     /// An address that something else on the LAN has

@@ -6,12 +6,12 @@
 //! ARP announcement, RFC 826 is ARP itself.
 //!
 //! The first announcement is made by the kernel when the link comes up ([`super::link::Step::Announce`]),
-//! which costs nothing. Since a broadcast may be lost, two more follow, a second apart, as in Docker.
+//! which costs nothing. Since a broadcast may be lost, two more follow, a second apart, as in Docker, or as
+//! the network's options say ([`super::endpoint::Announce`]).
 //! They are made here, with a packet socket, packet(7), by whoever stays with the container.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::ifaddrs::getifaddrs;
@@ -21,12 +21,6 @@ use nix::sys::socket::{
 
 use super::endpoint::{Endpoint, Mac};
 use super::netns;
-
-/// How many announcements follow the kernel's own.
-pub const REPEATS: u32 = 2;
-
-/// The time between two announcements.
-pub const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A packet socket that speaks and hears nothing, in a container's network namespace.
 ///
