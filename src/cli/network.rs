@@ -53,7 +53,7 @@ pub struct CreateArgs {
         hide_default_value = true
     )]
     pub ipam_driver: String,
-    /// Set driver specific options: parent (a link, or auto), vlan, mtu, macvlan_mode, bcqueuelen, bclim, ipvlan_mode, ipvlan_flag
+    /// Set driver specific options: parent (a link, or auto), vlan, mtu, macvlan_mode, bcqueuelen, bclim, ipvlan_mode, ipvlan_flag, conflict, host_access, onlink_gateway, parent_wait; docs/networks.md tells them all
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub opt: Vec<String>,
     /// Set metadata on the network

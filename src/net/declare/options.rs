@@ -2,13 +2,13 @@
 //! is ignored is one that the user relies on.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
 use crate::net::endpoint::Announce;
 use crate::net::host::{Host, LONGEST};
+use crate::net::host_access;
 use crate::net::network::{Kind, MacvlanMode, Parent};
 
 /// The options that the macvlan driver knows.
@@ -99,10 +99,7 @@ fn check_values(options: &BTreeMap<String, String>) -> Result<()> {
     announce(options)?;
     parent_wait(options)?;
     if let Some(access) = options.get("host_access") {
-        ensure!(
-            access == "auto" || access.parse::<Ipv4Addr>().is_ok(),
-            "invalid option host_access={access}: it is auto or an IPv4 address for the host in the network's subnet"
-        );
+        host_access::own(access)?;
     }
     Ok(())
 }
