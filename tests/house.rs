@@ -227,6 +227,39 @@ fn nothing_is_left_undone_or_skipped_in_silence() {
     );
 }
 
+/// A table that says which test shows what is true only as long as there is that test.
+#[test]
+fn tests_that_the_documents_name_are_there() {
+    let offences = files()
+        .into_iter()
+        .filter(|path| path.starts_with("docs/"))
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(root().join(&path)).unwrap();
+            let names: Vec<String> = text.split('`').map(ToOwned::to_owned).collect();
+            names
+                .into_iter()
+                .filter(|name| is_missing_test(name))
+                .map(move |name| format!("{path}: {name}"))
+        });
+    law(
+        "a test that is named is there",
+        "the reader looks for it",
+        offences,
+    );
+}
+
+/// Whether `name` reads `FILE::TEST` and the file of tests has no such function.
+fn is_missing_test(name: &str) -> bool {
+    let Some((file, test)) = name.split_once("::") else {
+        return false;
+    };
+    let path = root().join("tests").join(format!("{file}.rs"));
+    let Ok(text) = std::fs::read_to_string(path) else {
+        return !["net", "kernel"].contains(&file);
+    };
+    !text.contains(&format!("fn {test}("))
+}
+
 #[test]
 fn no_path_of_one_machine() {
     let paths = [

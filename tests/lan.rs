@@ -11,64 +11,10 @@
 
 mod common;
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use common::Lab;
-use rmac::net::netns;
-use rmac::sys::packet;
-
-const CREATE: &str =
-    "rmac network create --subnet 172.16.86.0/24 --gateway 172.16.86.1 -o parent=eth0";
-
-fn lan(lab: &Lab, more: &str) {
-    lab.sh(&format!("{CREATE} {more} lan")).ok();
-}
-
-fn run(lab: &Lab, flags: &str) -> common::Output {
-    let image = lab.image();
-    lab.sh(&format!("rmac run -d {flags} {image} sleep 1000"))
-}
-
-fn eventually(lab: &Lab, script: &str) {
-    let begin = Instant::now();
-    loop {
-        let out = lab.sh(script);
-        if out.code == 0 {
-            return;
-        }
-        assert!(begin.elapsed() < Duration::from_secs(10), "{out:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn router_mac(lab: &Lab) -> String {
-    lab.on("router", "cat /sys/class/net/eth0/address")
-        .ok()
-        .trim()
-        .to_owned()
-}
-
-/// What comes in on a station's eth0 with this EtherType.
-fn ear(lab: &Lab, station: &str, protocol: u16) -> OwnedFd {
-    let path = lab.runroot().parent().unwrap().join(station);
-    let netns = netns::open(&path).unwrap();
-    netns::within(netns.as_fd(), || {
-        let index = nix::net::if_::if_nametoindex("eth0")?;
-        Ok(packet::open(protocol, index, &packet::accept_if(&[]))?)
-    })
-    .unwrap()
-}
-
-fn frames(ear: &OwnedFd) -> Vec<Vec<u8>> {
-    let mut all = vec![];
-    let mut buffer = [0; 1600];
-    let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
-    while let Ok(length) = nix::sys::socket::recv(ear.as_raw_fd(), &mut buffer, flags) {
-        all.push(buffer[..length].to_vec());
-    }
-    all
-}
+use common::lan::{dnsmasq, ear, eventually, frames, has_dnsmasq, lan, router_mac, run};
 
 #[test]
 fn an_address_that_somebody_has_is_passed_over() {
@@ -259,14 +205,12 @@ fn the_host_reaches_its_containers() {
     .says(lab.sh("cat /sys/class/net/eth0/address").ok().trim())
     .ok();
     lab.sh("ping -c 1 -W 2 172.16.86.1").ok();
-    lab.sh("rmac stop -t 0 c1").ok();
-    // The answer to a stop does not wait for the links.
-    eventually(&lab, "! ip route show | grep '172.16.86.2 '");
-    let links = || lab.sh("ls /sys/class/net; ip route show").ok();
+    let links = lab
+        .sh("rmac stop -t 0 c1 && ls /sys/class/net && ip route show")
+        .ok();
     assert!(
-        links().contains("rmac-") && !links().contains("172.16.86.2 "),
-        "{}",
-        links()
+        links.contains("rmac-") && !links.contains("172.16.86.2 "),
+        "{links}"
     );
     lab.sh("ping -c 1 -W 2 172.16.86.3").ok();
     // The last takes the shim along, also when its monitor is killed.
@@ -283,28 +227,49 @@ fn the_host_reaches_its_containers() {
     eventually(&lab, "! ls /sys/class/net | grep rmac-");
 }
 
-/// A DHCP server on the lab's router.
-fn dnsmasq(lab: &Lab, more: &str) -> std::process::Child {
-    let dir = lab.scratch();
-    let script = format!(
-        "cd {0} && exec dnsmasq --no-daemon --conf-file=/dev/null --port=0 --interface=eth0 --bind-interfaces \
-         --user=root --group=root --pid-file= --dhcp-leasefile={0}/leases --log-dhcp --log-facility={0}/log --no-ping \
-         --dhcp-range=172.16.86.100,172.16.86.110,2m --dhcp-option=option:router,172.16.86.1 \
-         --dhcp-option=option:dns-server,172.16.86.1 --domain=lab.test {more}",
-        dir.display()
+/// Deleting a link takes the kernel some 20 ms, for which nobody waits; what others see of the container
+/// is gone before.
+#[test]
+fn a_container_is_silent_and_unnamed_when_its_end_is_told() {
+    let lab = Lab::with_image();
+    let image = lab.image();
+    lan(
+        &lab,
+        "-o host_access=auto,fd00:86::fe --ipv6 --subnet fd00:86::/64",
     );
-    lab.start_on("router", &script)
-}
-
-fn has_dnsmasq() -> bool {
-    let there = std::process::Command::new("dnsmasq")
-        .arg("--version")
-        .output()
-        .is_ok();
-    if !there {
-        eprintln!("skipped: no dnsmasq here (Debian: apt-get install dnsmasq-base)");
+    lab.on("router", "ip addr add fd00:86::ffff/64 dev eth0 nodad")
+        .ok();
+    run(&lab, "--name peer --network lan").ok();
+    for _ in 0..5 {
+        run(
+            &lab,
+            "--name c1 --ip 172.16.86.9 --ip6 fd00:86::9 --network lan",
+        )
+        .ok();
+        for target in ["172.16.86.9", "fd00:86::9"] {
+            let ping = format!("ping -c 1 -W 2 {target}");
+            lab.on("router", &ping).ok();
+            lab.sh(&ping).ok();
+        }
+        // By IPv6 the host has an address of its own for its containers.
+        lab.sh("rmac exec c1 ping -c 1 -W 2 fd00:86::fe").ok();
+        // One shell that looks at once, without starting anything: by a process in the network namespace.
+        let script = "pid=$(rmac inspect -f '{{.State.Pid}}' c1); nsenter --net=/proc/$pid/ns/net sleep 60 & look=$!
+             until [ /proc/$look/ns/net -ef /proc/$pid/ns/net ]; do sleep 0.01; done
+             rmac stop -t 0 c1 >/dev/null || exit 1
+             mapfile inside </proc/$look/net/fib_trie; mapfile inside6 </proc/$look/net/if_inet6
+             mapfile host </proc/$$/net/fib_trie; mapfile host6 </proc/$$/net/ipv6_route
+             rmac exec peer grep c1 /etc/hosts; kill $look
+             printf '%s' \"${inside[@]}\" \"${host[@]}\" | grep -w '172.16.86.9'
+             printf '%s' \"${inside6[@]}\" \"${host6[@]}\" | grep '^fd000086.*009 '; true";
+        assert_eq!(lab.sh(script).ok(), "");
+        lab.sh("rmac rm c1").ok();
     }
-    there
+    // The same for who waits in the foreground.
+    let out = lab.sh(&format!(
+        "rmac run --rm --name c1 --ip 172.16.86.9 --network lan {image} true; ip route show | grep '172.16.86.9 '; rmac exec peer grep c1 /etc/hosts; true"
+    ));
+    assert_eq!(out.ok(), "");
 }
 
 #[test]

@@ -207,6 +207,82 @@ fn misuse_is_told_in_docker_s_words() {
             "requested ipvlan mode 'l4' is not valid, 'l2' mode is the ipvlan driver default",
         ),
         (
+            |d| {
+                d.driver = "ipvlan".into();
+                d.options.push("host_access=auto".into());
+            },
+            "invalid option host_access for an ipvlan network: it is a macvlan of the host's own",
+        ),
+        (
+            |d| {
+                d.options = vec![
+                    "parent=eth0".into(),
+                    "macvlan_mode=private".into(),
+                    "host_access=auto".into(),
+                ];
+            },
+            "invalid option host_access with macvlan_mode=private",
+        ),
+        (
+            |d| {
+                d.options
+                    .push("com.docker.network.advertise_addr_nmsgs=4".into())
+            },
+            "com.docker.network.advertise_addr_nmsgs must be in the range 0 to 3",
+        ),
+        (
+            |d| {
+                d.options
+                    .push("com.docker.network.advertise_addr_nmsgs=x".into())
+            },
+            "value for option com.docker.network.advertise_addr_nmsgs \"x\" must be an integer",
+        ),
+        (
+            |d| {
+                d.options
+                    .push("com.docker.network.advertise_addr_ms=99".into())
+            },
+            "com.docker.network.advertise_addr_ms must be in the range 100 to 2000",
+        ),
+        (
+            |d| {
+                d.options
+                    .push("com.docker.network.advertise_addr_ms=1s".into())
+            },
+            "value for option com.docker.network.advertise_addr_ms \"1s\" must be integer milliseconds",
+        ),
+        (
+            |d| d.options.push("parent_wait=3601".into()),
+            "invalid option parent_wait=3601: it is the seconds",
+        ),
+        (
+            |d| d.options.push("onlink_gateway=10.0.0.1".into()),
+            "conflicting options: --gateway 172.16.86.1 and -o onlink_gateway=10.0.0.1",
+        ),
+        (
+            |d| {
+                d.gateways.clear();
+                d.options.push("onlink_gateway=172.16.86.1".into());
+            },
+            "invalid option onlink_gateway=172.16.86.1: a subnet of the network contains it, so it is a --gateway",
+        ),
+        (
+            |d| d.options.push("onlink_gateway=fd00::1".into()),
+            "no subnet of its family for -o onlink_gateway=fd00::1",
+        ),
+        (
+            |d| d.ip_ranges = vec!["auto:5/4".into()],
+            "invalid ip-range auto:5/4: it should be auto:SHARE/SHARES",
+        ),
+        (
+            |d| d.ip_ranges = vec!["auto:2".into()],
+            "invalid ip-range auto:2: it should be auto:SHARE/SHARES",
+        ),
+        (
+            |d| d.ip_ranges = vec!["auto:1/257".into()],
+            "invalid ip-range auto:1/257: the subnet 172.16.86.0/24 has fewer than 257 addresses",
+        ),
+        (
             |d| d.options.push("mtu=9000".into()),
             "invalid MTU 9000: that of the parent eth0 is 1500",
         ),
@@ -506,4 +582,50 @@ fn one_kind_of_link_a_parent() {
         error.contains("one parent carries one kind only"),
         "{error}"
     );
+}
+
+#[test]
+fn shares_of_a_subnet_are_all_of_it_and_never_overlap() {
+    let share = |subnet: &str, share: &str| {
+        let declaration = Declaration {
+            subnets: vec![subnet.into()],
+            gateways: vec![],
+            ip_ranges: vec![format!("auto:{share}")],
+            ..tutorial()
+        };
+        declare(&declaration, &[]).unwrap().subnets[0]
+            .ip_range
+            .unwrap()
+    };
+    assert_eq!(
+        share("172.16.86.0/24", "2/4").to_string(),
+        "172.16.86.64/26"
+    );
+    assert_eq!(share("172.16.86.0/24", "1/1").to_string(), "172.16.86.0/24");
+    assert_eq!(share("10.0.0.0/30", "4/4").to_string(), "10.0.0.3/32");
+    for shares in [2, 3, 7, 100, 256] {
+        let mut expected: u32 = std::net::Ipv4Addr::new(172, 16, 86, 0).into();
+        for number in 1..=shares {
+            let range = share("172.16.86.0/24", &format!("{number}/{shares}"));
+            let (std::net::IpAddr::V4(first), std::net::IpAddr::V4(last)) =
+                (range.first, range.last)
+            else {
+                panic!("{range}")
+            };
+            assert_eq!(u32::from(first), expected, "{number}/{shares}");
+            assert!(first <= last);
+            expected = u32::from(last) + 1;
+        }
+        assert_eq!(expected, u32::from(std::net::Ipv4Addr::new(172, 16, 87, 0)));
+    }
+    // All of IPv6 does not overflow.
+    let six = Declaration {
+        subnets: vec!["::/0".into()],
+        gateways: vec![],
+        ip_ranges: vec!["auto:2/2".into()],
+        ipv4: false,
+        ..tutorial()
+    };
+    let range = declare(&six, &[]).unwrap().subnets[0].ip_range.unwrap();
+    assert_eq!(range.to_string(), "8000::/1");
 }

@@ -99,6 +99,8 @@ fn endpoint(last: u8) -> Endpoint {
         gw_priority: 0,
         routes: vec![],
         driver_opts: Default::default(),
+        announce: Default::default(),
+        parent_wait: 0,
         requested_ipv4: None,
         requested_ipv6: None,
         requested_mac: None,
@@ -181,7 +183,8 @@ fn two_containers_reach_each_other_and_the_lan_hears_of_them() {
         let address = Ipv4Addr::new(172, 16, 86, last);
         assert!(ear.hears(&announce::frame(Mac::of(address), address)));
     }
-    announce::announce(two.as_fd(), &[endpoint(3)]).unwrap();
+    let voice = announce::Voice::open(two.as_fd()).unwrap();
+    voice.announce(two.as_fd(), &endpoint(3)).unwrap();
     let address = Ipv4Addr::new(172, 16, 86, 3);
     assert!(ear.hears(&announce::frame(Mac::of(address), address)));
     lan.run("c1", "ping -c 1 -W 2 172.16.86.3");

@@ -51,6 +51,24 @@ fn a_paused_container_stands_still_and_can_be_stopped() {
     }
 }
 
+/// A signal that process 1 of a PID namespace does not catch does nothing to it: pid_namespaces(7).
+#[test]
+fn a_stop_that_will_take_its_whole_time_says_why_at_once() {
+    let lab = Lab::with_image();
+    let image = lab.image();
+    lab.sh(&format!("rmac run -d --name deaf {image} sleep 1000"))
+        .ok();
+    lab.rmac(&["stop", "-t", "1", "deaf"])
+        .says("deaf: its process 1 does not catch SIGTERM, SIGKILL follows in 1 s (quicker: stop -t 0")
+        .ok();
+    lab.sh(&format!(
+        "rmac run -d --name quick --init {image} sleep 1000"
+    ))
+    .ok();
+    let out = lab.rmac(&["stop", "-t", "10", "quick"]);
+    assert_eq!(out.stderr, "");
+}
+
 #[test]
 fn a_container_can_be_renamed_restarted_and_looked_into() {
     let lab = Lab::with_image();

@@ -30,7 +30,10 @@ pub fn in_dockers_words(error: &clap::Error) -> Option<String> {
             } else {
                 "shorthand flag"
             };
-            let near = near(word(ContextKind::SuggestedArg).as_deref());
+            let near = match typed.as_str() {
+                "-p" | "--publish" | "-P" | "--publish-all" => " (ports need no publishing: a container on the LAN is reached at its own address, as in http://172.16.86.2:80; see: rmac inspect)".to_owned(),
+                _ => near(word(ContextKind::SuggestedArg).as_deref()),
+            };
             Some(format!(
                 "rmac: unknown {kind}: {typed}{near}\nSee '{verb} --help'"
             ))

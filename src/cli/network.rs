@@ -35,7 +35,8 @@ pub struct CreateArgs {
     /// The LAN's router, for the subnet
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub gateway: Vec<String>,
-    /// Give out container addresses from this part of the subnet: a prefix, or first-last
+    /// Give out container addresses from this part of the subnet: a prefix, first-last, or auto:2/4 for the
+    /// second of four equal parts
     #[arg(long, value_name = "RANGE", value_delimiter = ',')]
     pub ip_range: Vec<String>,
     /// An address that something else on the LAN has
@@ -52,7 +53,7 @@ pub struct CreateArgs {
         hide_default_value = true
     )]
     pub ipam_driver: String,
-    /// Set driver specific options: parent (a link, or auto), vlan, mtu, macvlan_mode, bcqueuelen, bclim, ipvlan_mode, ipvlan_flag
+    /// Set driver specific options: parent (a link, or auto), vlan, mtu, macvlan_mode, bcqueuelen, bclim, ipvlan_mode, ipvlan_flag, conflict, host_access, onlink_gateway, parent_wait; docs/networks.md tells them all
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub opt: Vec<String>,
     /// Set metadata on the network

@@ -6,13 +6,12 @@
 //! ARP announcement, RFC 826 is ARP itself.
 //!
 //! The first announcement is made by the kernel when the link comes up ([`super::link::Step::Announce`]),
-//! which costs nothing. Since a broadcast may be lost, two more follow, a second apart, as in Docker.
-//! They are made here, with a packet socket, packet(7), by whoever stays with the container: the kernel
-//! takes some 10 ms to close such a socket, which nobody should have to wait for.
+//! which costs nothing. Since a broadcast may be lost, two more follow, a second apart, as in Docker, or as
+//! the network's options say ([`super::endpoint::Announce`]).
+//! They are made here, with a packet socket, packet(7), by whoever stays with the container.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::time::Duration;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::ifaddrs::getifaddrs;
@@ -23,31 +22,52 @@ use nix::sys::socket::{
 use super::endpoint::{Endpoint, Mac};
 use super::netns;
 
-/// How many announcements follow the kernel's own.
-pub const REPEATS: u32 = 2;
+/// A packet socket that speaks and hears nothing, in a container's network namespace.
+///
+/// It is kept for the container's life rather than opened for each announcement: the kernel takes some
+/// 10 ms to close one (packet(7) sockets are found by RCU, whose readers are waited for), and closing it
+/// between two announcements would keep everybody waiting whom the monitor serves.
+#[derive(Debug)]
+pub struct Voice(OwnedFd);
 
-/// The time between two announcements.
-pub const INTERVAL: Duration = Duration::from_secs(1);
+impl Voice {
+    /// Opens the socket in `netns`.
+    ///
+    /// # Errors
+    /// Those of setns(2) and socket(2): EPERM without CAP_NET_RAW.
+    pub fn open(netns: BorrowedFd<'_>) -> Result<Voice> {
+        // Without a protocol: it only sends, so the kernel need not hand it what comes in.
+        netns::within(netns, || {
+            socket(
+                AddressFamily::Packet,
+                SockType::Raw,
+                SockFlag::SOCK_CLOEXEC,
+                None::<SockProtocol>,
+            )
+            .context("open a packet socket")
+        })
+        .map(Voice)
+    }
 
-/// Announces every address of `endpoints` once, in the container's network namespace.
-pub fn announce(netns: BorrowedFd<'_>, endpoints: &[Endpoint]) -> Result<()> {
-    let announced = endpoints
-        .iter()
-        .filter(|endpoint| !endpoint.kind.is_layer_3())
-        .filter_map(|endpoint| Some((endpoint, endpoint.mac?)));
-    netns::within(netns, || {
-        for (endpoint, mac) in announced {
-            for address in endpoint.addresses().map(|net| net.addr()) {
-                let frame = match address {
-                    IpAddr::V4(address) => frame(mac, address).to_vec(),
-                    IpAddr::V6(address) => advertisement(mac, address),
-                };
-                send(&endpoint.ifname, &frame)
-                    .with_context(|| format!("announce {address} on {}", endpoint.ifname))?;
-            }
+    /// Announces every address of `endpoint` once; it lives in `netns`.
+    ///
+    /// # Errors
+    /// Where the link is gone or off.
+    pub fn announce(&self, netns: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<()> {
+        let Some(mac) = endpoint.mac.filter(|_| !endpoint.kind.is_layer_3()) else {
+            return Ok(());
+        };
+        let to = netns::within(netns, || link_address(&endpoint.ifname))?;
+        for address in endpoint.addresses().map(|net| net.addr()) {
+            let frame = match address {
+                IpAddr::V4(address) => frame(mac, address).to_vec(),
+                IpAddr::V6(address) => advertisement(mac, address),
+            };
+            sendto(self.0.as_raw_fd(), &frame, &to, MsgFlags::empty())
+                .with_context(|| format!("announce {address} on {}", endpoint.ifname))?;
         }
         Ok(())
-    })
+    }
 }
 
 /// The Ethernet frame of an ARP announcement.
@@ -120,20 +140,6 @@ pub fn checksum(bytes: &[u8]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
-}
-
-fn send(link: &str, frame: &[u8]) -> Result<()> {
-    let to = link_address(link)?;
-    // Without a protocol: it only sends, so the kernel need not hand it what comes in.
-    let packet = socket(
-        AddressFamily::Packet,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        None::<SockProtocol>,
-    )
-    .context("open a packet socket")?;
-    sendto(packet.as_raw_fd(), frame, &to, MsgFlags::empty()).context("sendto")?;
-    Ok(())
 }
 
 /// The link as the address of a packet: its index is what counts.

@@ -176,7 +176,10 @@ impl Sentinel {
     }
 
     /// Asks for the address.
-    fn probe(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where the link is gone.
+    pub fn probe(&self) -> Result<()> {
         match self.target.address {
             IpAddr::V4(address) => self.send(&arp_probe(self.target.mac, address)),
             IpAddr::V6(address) => self.send(&solicitation(self.target.mac, address)),
@@ -227,8 +230,8 @@ impl Sentinel {
         }
     }
 
-    /// The hardware address of the first other station that has the address.
-    fn hear(&self) -> Option<Mac> {
+    /// The hardware address of the first other station that has the address, among what has come in so far.
+    pub fn hear(&self) -> Option<Mac> {
         let mut frame = [0; 128];
         loop {
             let received = nix::sys::socket::recv(
@@ -262,6 +265,13 @@ impl Sentinel {
             },
         };
         owner.filter(|owner| *owner != self.target.mac)
+    }
+}
+
+/// The socket, to be closed when nobody waits for it.
+impl From<Sentinel> for OwnedFd {
+    fn from(sentinel: Sentinel) -> OwnedFd {
+        sentinel.socket
     }
 }
 

@@ -10,7 +10,7 @@ mod options;
 mod pools;
 
 pub use neighbours::shares;
-pub use options::{IPVLAN_OPTIONS, MACVLAN_OPTIONS};
+pub use options::{IPVLAN_OPTIONS, MACVLAN_OPTIONS, announce, parent_wait};
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub struct Declaration {
     pub driver: String,
     /// `--subnet`, in CIDR notation.
     pub subnets: Vec<String>,
-    /// `--ip-range`, in CIDR notation or as first-last.
+    /// `--ip-range`, in CIDR notation, as first-last, or `auto:SHARE/SHARES`.
     pub ip_ranges: Vec<String>,
     /// `--gateway`.
     pub gateways: Vec<String>,
@@ -67,6 +67,7 @@ impl Network {
         let kind = options::kind(&declaration.driver, &options)?;
         let parent = parent(&options, kind, existing, host, &id)?;
         let mut subnets = pools::pools(declaration)?;
+        pools::add_on_link_gateway(&mut subnets, &options, kind)?;
         let ipam = declaration.ipam.parse()?;
         let ipv6 = ipv6(declaration, &subnets)?;
         pools::complete(

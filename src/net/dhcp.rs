@@ -11,14 +11,20 @@
 //! RELEASE   --------------------> when the container ends
 //! ```
 //!
+//! Before an address is used, the LAN is asked whether somebody has it all the same (section 3.1, item 5;
+//! [`super::conflict`]): one who has typed it in by hand, say. Then the client declines it, and the server
+//! gives another one.
+//!
 //! The client is a state machine without a thread: the container's monitor waits for its socket and
 //! its time-out together with everything else. The crates that there are bring an asynchronous runtime
 //! with them, which would stay in every monitor for one packet an hour. A lease belongs to the client's
 //! name (option 61), so the same container gets the same address again, whatever its MAC is.
 
+mod lease;
 pub mod message;
 mod obtain;
 
+pub use lease::Lease;
 pub use obtain::{PATIENCE, Step};
 
 use std::net::Ipv4Addr;
@@ -26,21 +32,24 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ipnet::Ipv4Net;
 use nix::errno::Errno;
 
-use super::endpoint::Mac;
+use super::conflict::{Conflict, Sentinel, Target, WINDOW};
+use super::endpoint::{Mac, Probe};
 use super::netns;
 use crate::sys::packet::{self, Test};
+use lease::{half, lease};
 use message::{Incoming, Kind, Outgoing};
 
 /// The first wait for an answer, doubled each time: a LAN's server answers in milliseconds.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// How many addresses are declined in a row before the client waits: RFC 2131 section 3.1 asks for ten
+/// seconds each time, against loops, but here a container's start waits.
+const DECLINES: u32 = 3;
+/// The wait after that.
+const AFTER_DECLINE: Duration = Duration::from_secs(10);
 /// The longest wait between two questions.
 const LONGEST_WAIT: Duration = Duration::from_secs(64);
-/// The lifetime of a lease whose server does not tell one.
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
-
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -54,24 +63,8 @@ pub struct Identity {
     pub hostname: String,
     /// The address that it had the last time.
     pub last: Option<Ipv4Addr>,
-}
-
-/// An address for a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
-    /// The address with the prefix length of its subnet.
-    pub address: Ipv4Net,
-    /// The LAN's router.
-    pub router: Option<Ipv4Addr>,
-    /// The LAN's name servers.
-    pub dns: Vec<Ipv4Addr>,
-    /// The LAN's domain.
-    pub domain: Option<String>,
-    server: Ipv4Addr,
-    server_mac: Mac,
-    renew: Instant,
-    rebind: Instant,
-    expires: Instant,
+    /// Whether the LAN is asked for an address before it is used.
+    pub probe: Probe,
 }
 
 /// What has become of the lease.
@@ -81,12 +74,16 @@ pub enum Event {
     Bound(Lease),
     /// It has expired, or the server takes it back.
     Lost,
+    /// Somebody on the LAN has the address that the server gave; it is asked for another one.
+    Declined(Conflict),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Selecting,
     Requesting(Ipv4Addr, Ipv4Addr),
+    /// The LAN is asked whether somebody has the address.
+    Checking,
     Bound,
     Renewing,
     Rebinding,
@@ -99,25 +96,16 @@ pub struct Client {
     socket: OwnedFd,
     phase: Phase,
     lease: Option<Lease>,
+    /// Ours if nobody on the LAN has it.
+    offered: Option<Lease>,
+    /// Listens for other owners of the lease's address.
+    sentinel: Option<Sentinel>,
+    declined: u32,
+    netns: OwnedFd,
     transaction: u32,
     began: Instant,
     wait: Duration,
     next: Instant,
-}
-
-impl Lease {
-    /// The text of `/etc/resolv.conf` by what the server says.
-    pub fn resolv_conf(&self) -> String {
-        let servers = self
-            .dns
-            .iter()
-            .map(|server| format!("nameserver {server}\n"));
-        let domain = self
-            .domain
-            .iter()
-            .map(|domain| format!("search {domain}\n"));
-        servers.chain(domain).collect()
-    }
 }
 
 impl Client {
@@ -142,6 +130,12 @@ impl Client {
             socket,
             phase: Phase::Selecting,
             lease: None,
+            offered: None,
+            sentinel: None,
+            declined: 0,
+            netns: netns
+                .try_clone_to_owned()
+                .context("duplicate a descriptor")?,
             transaction: transaction()?,
             began: now,
             wait: FIRST_WAIT,
@@ -162,6 +156,14 @@ impl Client {
     /// When [`Client::turn`] is due without that.
     pub fn timeout(&self) -> Duration {
         self.next.saturating_duration_since(Instant::now())
+    }
+
+    /// What listens for other owners of the address, to be listened to from now on.
+    pub fn take_sentinel(&mut self) -> Option<Sentinel> {
+        match self.phase {
+            Phase::Checking => None,
+            _ => self.sentinel.take(),
+        }
     }
 
     /// Hears what has come in and says what is due.
@@ -217,10 +219,13 @@ impl Client {
             }
             (Phase::Requesting(..) | Phase::Renewing | Phase::Rebinding, Kind::Ack) => {
                 let lease = lease(message, Instant::now())?;
-                self.phase = Phase::Bound;
-                self.next = lease.renew;
-                self.lease = Some(lease.clone());
-                Some(Event::Bound(lease))
+                if self.is_to_be_checked(&lease) && self.ask_the_lan(&lease).is_ok() {
+                    self.offered = Some(lease);
+                    self.phase = Phase::Checking;
+                    self.next = Instant::now() + WINDOW;
+                    return None;
+                }
+                Some(self.bind(lease))
             }
             (Phase::Requesting(..) | Phase::Renewing | Phase::Rebinding, Kind::Nak) => {
                 // What the last time's address was is of no use on this LAN.
@@ -234,6 +239,13 @@ impl Client {
     /// What is due at [`Client::timeout`].
     fn act(&mut self) -> Result<Option<Event>> {
         let now = Instant::now();
+        if let Some(lease) = self.offered.take() {
+            let owner = self.sentinel.as_ref().and_then(Sentinel::hear);
+            return Ok(Some(match owner {
+                Some(owner) => self.decline(&lease, owner),
+                None => self.bind(lease),
+            }));
+        }
         match (self.phase, &self.lease) {
             (_, Some(lease)) if now >= lease.expires => return Ok(self.start_again()),
             (Phase::Bound, Some(lease)) if now >= lease.renew => {
@@ -250,6 +262,56 @@ impl Client {
         }
         self.ask();
         Ok(None)
+    }
+
+    fn bind(&mut self, lease: Lease) -> Event {
+        self.phase = Phase::Bound;
+        self.declined = 0;
+        self.next = lease.renew;
+        self.lease = Some(lease.clone());
+        Event::Bound(lease)
+    }
+
+    /// An address that is new to us; that which is renewed is in use.
+    fn is_to_be_checked(&self, lease: &Lease) -> bool {
+        let has = self.lease.as_ref().map(|lease| lease.address.addr());
+        self.identity.probe == Probe::On && has != Some(lease.address.addr())
+    }
+
+    fn ask_the_lan(&mut self, lease: &Lease) -> Result<()> {
+        let target = Target {
+            dev: self.identity.dev.clone(),
+            mac: self.identity.mac,
+            address: lease.address.addr().into(),
+        };
+        let sentinel = netns::within(self.netns.as_fd(), || Sentinel::open(target))?;
+        sentinel.probe()?;
+        self.sentinel = Some(sentinel);
+        Ok(())
+    }
+
+    /// Tells the server that somebody has the address, and begins anew.
+    fn decline(&mut self, lease: &Lease, owner: Mac) -> Event {
+        let address = lease.address.addr();
+        self.say(
+            Kind::Decline,
+            Ipv4Addr::UNSPECIFIED,
+            Some(address),
+            Some(lease.server),
+            None,
+        );
+        self.sentinel = None;
+        self.identity.last = None;
+        self.start_again();
+        self.declined += 1;
+        if self.declined >= DECLINES {
+            self.declined = 0;
+            self.next = Instant::now() + AFTER_DECLINE;
+        }
+        Event::Declined(Conflict {
+            address: address.into(),
+            owner,
+        })
     }
 
     fn start_again(&mut self) -> Option<Event> {
@@ -311,27 +373,11 @@ impl Client {
     }
 }
 
-/// Half of what is left until `end`, but no less than a second: RFC 2131 section 4.4.5 says a minute,
-/// which a lease of two minutes has not got.
-fn half(end: Instant, now: Instant) -> Duration {
-    (end.saturating_duration_since(now) / 2).max(Duration::from_secs(1))
-}
-
-fn lease(message: &Incoming, now: Instant) -> Option<Lease> {
-    let lifetime = message.lifetime.unwrap_or(DEFAULT_LIFETIME);
-    let rebind = message.rebind.unwrap_or(lifetime * 7 / 8).min(lifetime);
-    let renew = message.renew.unwrap_or(lifetime / 2).min(rebind);
-    Some(Lease {
-        address: Ipv4Net::new(message.address, message.prefix.unwrap_or(24)).ok()?,
-        router: message.router,
-        dns: message.dns.clone(),
-        domain: message.domain.clone(),
-        server: message.server?,
-        server_mac: message.from,
-        renew: now + renew,
-        rebind: now + rebind,
-        expires: now + lifetime,
-    })
+/// The socket, to be closed when nobody waits for it.
+impl From<Client> for OwnedFd {
+    fn from(client: Client) -> OwnedFd {
+        client.socket
+    }
 }
 
 fn transaction() -> Result<u32> {

@@ -50,6 +50,12 @@ pub struct Endpoint {
     pub ipam: Ipam,
     /// Whether the addresses are looked for on the LAN before they are used.
     pub probe: Probe,
+    /// How often the addresses are announced.
+    #[serde(default)]
+    pub announce: Announce,
+    /// How long a start waits for the parent, in seconds: `-o parent_wait`.
+    #[serde(default)]
+    pub parent_wait: u32,
     /// The highest among the container's endpoints has the default route; ties by network name.
     pub gw_priority: i32,
     /// Further routes.
@@ -77,6 +83,25 @@ pub enum Probe {
     Off,
     /// They are used only if nobody answers for them.
     On,
+}
+
+/// How often a new address is told to the LAN: RFC 5227 section 3, RFC 9131.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announce {
+    /// How many times, 0 to 3.
+    pub count: u32,
+    /// The time between two, in milliseconds, 100 to 2000.
+    pub interval: u32,
+}
+
+impl Default for Announce {
+    /// Docker's: three times, a second apart.
+    fn default() -> Announce {
+        Announce {
+            count: 3,
+            interval: 1000,
+        }
+    }
 }
 
 impl Endpoint {

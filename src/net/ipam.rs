@@ -118,6 +118,23 @@ pub fn gateway(network: &Network, address: IpAddr) -> Option<IpAddr> {
     }
 }
 
+/// The part number `share`, from 1, of `shares` parts of `range` that are equal but for the last, which
+/// has what is left over; `None` where there are not that many addresses.
+pub fn share(range: &IpRange, share: u32, shares: u32) -> Option<IpRange> {
+    let (first, last) = (number(range.first), number(range.last));
+    let size = (last - first) / u128::from(shares)
+        + u128::from((last - first) % u128::from(shares) == u128::from(shares) - 1);
+    let start = first + size * u128::from(share - 1);
+    let end = match share == shares {
+        true => last,
+        false => start + size.checked_sub(1)?,
+    };
+    (size > 0).then(|| IpRange {
+        first: address(range.first, start),
+        last: address(range.first, end),
+    })
+}
+
 /// How many addresses of `pool` are in use (the reserved ones included), and how many can still be
 /// given out without being asked for by name; at the most 2^64 - 1.
 pub fn count(pool: &Pool, taken: &[IpAddr]) -> (u64, u64) {
@@ -127,6 +144,8 @@ pub fn count(pool: &Pool, taken: &[IpAddr]) -> (u64, u64) {
             .iter()
             .filter(|address| pool.subnet.contains(*address)),
     );
+    // A router may lie outside: `-o onlink_gateway`.
+    used.retain(|address| pool.subnet.contains(address));
     used.sort_unstable();
     used.dedup();
     let range = range(pool);

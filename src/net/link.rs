@@ -13,7 +13,7 @@ mod refusal;
 mod why;
 mod words;
 
-pub use later::{plan_lease, undo};
+pub use later::{plan_lease, silence, undo};
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -31,6 +31,13 @@ use super::network::{Ipv6Policy, Kind, Lower};
 pub enum Step {
     /// Makes sure that a link of the host's that rmac makes is there: see [`lower`].
     Lower(Lower),
+    /// Waits until the host has the link that the container's will sit on.
+    AwaitParent {
+        /// The host's link.
+        link: String,
+        /// How long, in seconds.
+        seconds: u32,
+    },
     /// Switches the loopback on.
     LoopbackUp,
     /// Makes a macvlan or ipvlan, straight into the container's network namespace.
@@ -126,10 +133,8 @@ pub fn plan(endpoints: &[Endpoint]) -> Vec<Step> {
 /// The steps for one endpoint, but for the default route, which depends on the others.
 pub fn plan_link(endpoint: &Endpoint) -> Vec<Step> {
     let dev = || endpoint.ifname.clone();
-    let mut steps: Vec<Step> = lower::plan(&endpoint.parent)
-        .into_iter()
-        .map(Step::Lower)
-        .collect();
+    let mut steps = later::plan_wait(endpoint);
+    steps.extend(lower::plan(&endpoint.parent).into_iter().map(Step::Lower));
     steps.push(Step::Make(NewLink {
         name: dev(),
         parent: endpoint.parent.link.clone(),
@@ -142,7 +147,7 @@ pub fn plan_link(endpoint: &Endpoint) -> Vec<Step> {
         policy => Step::Advertisements { dev: dev(), policy },
     });
     // Before the link is up, since the kernel announces what is there at that moment.
-    if !endpoint.kind.is_layer_3() {
+    if !endpoint.kind.is_layer_3() && endpoint.announce.count > 0 {
         steps.push(Step::Announce { dev: dev() });
         if endpoint.ipv6_policy != Ipv6Policy::Off {
             steps.push(Step::AnnounceIpv6 { dev: dev() });
@@ -167,35 +172,53 @@ pub fn plan_link(endpoint: &Endpoint) -> Vec<Step> {
 }
 
 /// The default routes, one a family: that of the endpoint with the highest priority among those that
-/// have a router, by the network's name among equals.
+/// have a router, by the network's name among equals. A router outside of the subnet has a route of its
+/// own first, which says that it is on the link all the same.
 pub fn plan_default_routes(endpoints: &[Endpoint]) -> Vec<Step> {
     let mut ranked: Vec<&Endpoint> = endpoints.iter().collect();
     ranked.sort_by_key(|endpoint| (-i64::from(endpoint.gw_priority), endpoint.network.clone()));
-    let route = |dst, via: Option<IpAddr>, endpoint: &Endpoint| {
-        Step::Route(NewRoute {
-            dst,
-            via,
-            dev: endpoint.ifname.clone(),
-            metric: None,
-        })
-    };
-    let ipv4 = ranked.iter().find_map(|endpoint| match endpoint.gateway {
-        Some(via) => Some(route(ANYWHERE, Some(via.into()), endpoint)),
-        None if endpoint.kind.is_layer_3() && endpoint.ipv4.is_some() => {
-            Some(route(ANYWHERE, None, endpoint))
-        }
-        None => None,
-    });
-    let ipv6 = ranked
-        .iter()
-        .find_map(|endpoint| match endpoint.ipv6_gateway {
-            Some(via) => Some(route(ANYWHERE_IPV6, Some(via.into()), endpoint)),
-            None if endpoint.kind.is_layer_3() && endpoint.ipv6.is_some() => {
-                Some(route(ANYWHERE_IPV6, None, endpoint))
+    let ipv4 = ranked.iter().find_map(|endpoint| {
+        let inside = |via| endpoint.ipv4.is_some_and(|net| net.contains(via));
+        match endpoint.gateway {
+            Some(via) if !inside(&via) => Some(on_link(ANYWHERE, via.into(), endpoint)),
+            Some(via) => Some(vec![route(ANYWHERE, Some(via.into()), endpoint)]),
+            None if endpoint.kind.is_layer_3() && endpoint.ipv4.is_some() => {
+                Some(vec![route(ANYWHERE, None, endpoint)])
             }
             None => None,
-        });
-    ipv4.into_iter().chain(ipv6).collect()
+        }
+    });
+    let ipv6 = ranked.iter().find_map(|endpoint| {
+        let inside = |via| endpoint.ipv6.is_some_and(|net| net.contains(via));
+        match endpoint.ipv6_gateway {
+            Some(via) if !inside(&via) && !via.is_unicast_link_local() => {
+                Some(on_link(ANYWHERE_IPV6, via.into(), endpoint))
+            }
+            Some(via) => Some(vec![route(ANYWHERE_IPV6, Some(via.into()), endpoint)]),
+            None if endpoint.kind.is_layer_3() && endpoint.ipv6.is_some() => {
+                Some(vec![route(ANYWHERE_IPV6, None, endpoint)])
+            }
+            None => None,
+        }
+    });
+    ipv4.into_iter().chain(ipv6).flatten().collect()
+}
+
+fn route(dst: IpNet, via: Option<IpAddr>, endpoint: &Endpoint) -> Step {
+    Step::Route(NewRoute {
+        dst,
+        via,
+        dev: endpoint.ifname.clone(),
+        metric: None,
+    })
+}
+
+/// The way to a router that no subnet contains, and the route through it.
+fn on_link(dst: IpNet, via: IpAddr, endpoint: &Endpoint) -> Vec<Step> {
+    vec![
+        route(IpNet::from(via), None, endpoint),
+        route(dst, Some(via), endpoint),
+    ]
 }
 
 /// The settings that `driver-opt` asks for; IFNAME stands for the link's name, as in Docker.
@@ -221,6 +244,7 @@ impl Step {
     pub fn take(&self, wires: &mut Wires) -> Result<()> {
         match self {
             Step::Lower(lower) => lower.take(wires),
+            Step::AwaitParent { link, seconds } => later::wait_for(link, *seconds, wires),
             Step::LoopbackUp => wires.set_up("lo").map_err(Into::into),
             Step::Make(link) => {
                 let made = wires.make_link(link);
@@ -304,6 +328,8 @@ mod tests {
             ipv6_policy: Ipv6Policy::Off,
             ipam: Default::default(),
             probe: Probe::Off,
+            announce: Default::default(),
+            parent_wait: 0,
             gw_priority: 0,
             routes: vec![],
             driver_opts: Default::default(),

@@ -36,4 +36,5 @@ pub mod names;
 pub mod netlink;
 pub mod netns;
 pub mod network;
+pub mod preflight;
 pub mod watch;

@@ -71,6 +71,7 @@ pub fn dhcp_identity(endpoint: &Endpoint, client: &Client) -> Option<dhcp::Ident
         client_id: client.name.clone(),
         hostname: client.hostname.clone(),
         last: endpoint.ipv4.map(|net| net.addr()),
+        probe: endpoint.probe,
     })
 }
 

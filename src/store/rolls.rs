@@ -104,6 +104,11 @@ pub fn lock_telling(home: &Home) -> Result<File> {
     lock(home, "telling.lock")
 }
 
+/// Waits for the right to change the host's own links to the networks.
+pub fn lock_access(home: &Home) -> Result<File> {
+    lock(home, "access.lock")
+}
+
 fn told(home: &Home, network: &str) -> Option<u64> {
     let text = std::fs::read_to_string(done_path(home, network)).ok()?;
     text.trim_end().parse().ok()

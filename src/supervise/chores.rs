@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::net::announce;
+use crate::net::announce::Voice;
 use crate::net::conflict::{Conflict, Sentinel};
 use crate::net::dhcp::{self, Client, Event};
-use crate::net::endpoint::{Endpoint, Probe};
+use crate::net::endpoint::{Announce, Endpoint, Probe};
 use crate::net::link;
 use crate::net::netlink::Wires;
 use crate::net::netns;
+use crate::net::network::Ipam;
 use crate::net::watch::Watch;
 use crate::plan::wire;
 use crate::step::{Place, Step};
@@ -39,6 +40,9 @@ pub struct Chores {
     clients: Vec<Client>,
     watch: Option<Watch>,
     announcements: Vec<Announcement>,
+    voice: Option<Voice>,
+    /// Sockets of no use any more, to be closed when nobody waits: that takes the kernel some 10 ms each.
+    closing: Vec<OwnedFd>,
 }
 
 /// Announcements of one link that are still to come.
@@ -47,6 +51,7 @@ struct Announcement {
     dev: String,
     left: u32,
     next: Instant,
+    interval: Duration,
 }
 
 impl Chores {
@@ -55,9 +60,10 @@ impl Chores {
         home: &Home,
         record: &Record,
         netns: Option<OwnedFd>,
-        sentinels: Vec<Sentinel>,
-        clients: Vec<Client>,
+        mut sentinels: Vec<Sentinel>,
+        mut clients: Vec<Client>,
     ) -> Chores {
+        sentinels.extend(clients.iter_mut().filter_map(Client::take_sentinel));
         let mut chores = Chores {
             home: home.clone(),
             id: record.id.clone(),
@@ -67,6 +73,8 @@ impl Chores {
             clients,
             watch: None,
             announcements: vec![],
+            voice: None,
+            closing: vec![],
         };
         for endpoint in record.endpoints.clone() {
             chores.announce(&endpoint);
@@ -85,6 +93,9 @@ impl Chores {
 
     /// When there is something to do without that; `None`: never.
     pub fn timeout(&self) -> Option<Duration> {
+        if !self.closing.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let now = Instant::now();
         let announcements = self.announcements.iter();
         announcements
@@ -95,6 +106,7 @@ impl Chores {
 
     /// Does what is to be done. What fails is tried again when it is due again: the container runs on.
     pub fn turn(&mut self) {
+        self.closing.clear();
         let conflicts: Vec<Conflict> = self
             .sentinels
             .iter_mut()
@@ -123,8 +135,10 @@ impl Chores {
         for at in 0..self.announcements.len() {
             if self.announcements[at].next <= now {
                 self.announcements[at].left -= 1;
-                self.announcements[at].next = now + announce::INTERVAL;
-                self.send(&self.announcements[at].dev);
+                self.announcements[at].next = now + self.announcements[at].interval;
+                let dev = self.announcements[at].dev.clone();
+                // A link that is down, or gone, has nobody to tell.
+                let _ = self.send(&dev);
             }
         }
         self.announcements
@@ -138,12 +152,18 @@ impl Chores {
         };
         let old = std::mem::replace(&mut self.endpoints, record.endpoints);
         let is_there = |dev: &str| self.endpoints.iter().any(|e| e.ifname == dev);
-        self.sentinels.retain(|sentinel| is_there(sentinel.dev()));
-        let clients = self.clients.drain(..);
-        let (kept, left): (_, Vec<Client>) = clients.partition(|client| is_there(client.dev()));
-        self.clients = kept;
-        for mut client in left {
+        for sentinel in self
+            .sentinels
+            .extract_if(.., |sentinel| !is_there(sentinel.dev()))
+        {
+            self.closing.push(sentinel.into());
+        }
+        for mut client in self
+            .clients
+            .extract_if(.., |client| !is_there(client.dev()))
+        {
             client.release();
+            self.closing.push(client.into());
         }
         self.announcements
             .retain(|announcement| is_there(&announcement.dev));
@@ -175,14 +195,33 @@ impl Chores {
             let dev = self.clients[at].dev().to_owned();
             match self.clients[at].turn() {
                 Ok(Some(Event::Bound(lease))) => {
+                    if let Some(sentinel) = self.clients[at].take_sentinel() {
+                        self.drop_sentinels(|dev_of| dev_of == dev);
+                        self.sentinels.push(sentinel);
+                    }
                     let _ = self.readdress(&dev, Some(&lease));
                 }
                 Ok(Some(Event::Lost)) => {
+                    self.drop_sentinels(|dev_of| dev_of == dev);
                     self.note(&format!("the DHCP lease of {dev} has expired"));
                     let _ = self.readdress(&dev, None);
                 }
+                Ok(Some(Event::Declined(conflict))) => self.note(&format!(
+                    "the DHCP server gives out {}, which {} has already: asked for another one",
+                    conflict.address, conflict.owner
+                )),
                 Ok(None) | Err(_) => (),
             }
+        }
+    }
+
+    /// Stops listening on the links that `gone` names.
+    fn drop_sentinels(&mut self, gone: impl Fn(&str) -> bool) {
+        for sentinel in self
+            .sentinels
+            .extract_if(.., |sentinel| gone(sentinel.dev()))
+        {
+            self.closing.push(sentinel.into());
         }
     }
 
@@ -285,7 +324,7 @@ impl Chores {
     /// Begins with what a link needs that was made after the start.
     fn take_on(&mut self, endpoint: &Endpoint) -> Result<()> {
         let dev = endpoint.ifname.as_str();
-        self.sentinels.retain(|sentinel| sentinel.dev() != dev);
+        self.drop_sentinels(|gone| gone == dev);
         let netns = self.netns.as_ref().context("no network namespace")?;
         if endpoint.probe == Probe::On {
             let targets = wire::targets(endpoint);
@@ -311,26 +350,35 @@ impl Chores {
         if endpoint.kind.is_layer_3() || endpoint.addresses().next().is_none() {
             return;
         }
+        let Announce { count, interval } = endpoint.announce;
+        let interval = Duration::from_millis(interval.into());
         // The kernel makes the first itself where the link came up with its address.
-        let (left, wait) = match endpoint.probe {
-            Probe::On => (announce::REPEATS + 1, Duration::ZERO),
-            Probe::Off => (announce::REPEATS, announce::INTERVAL),
+        let (left, wait) = match (endpoint.probe, endpoint.ipam) {
+            (Probe::Off, Ipam::Default) => (count.saturating_sub(1), interval),
+            _ => (count, Duration::ZERO),
         };
         self.announcements
             .retain(|other| other.dev != endpoint.ifname);
-        self.announcements.push(Announcement {
-            dev: endpoint.ifname.clone(),
-            left,
-            next: Instant::now() + wait,
-        });
+        if left > 0 {
+            self.announcements.push(Announcement {
+                dev: endpoint.ifname.clone(),
+                left,
+                next: Instant::now() + wait,
+                interval,
+            });
+        }
     }
 
-    fn send(&self, dev: &str) {
+    fn send(&mut self, dev: &str) -> Result<()> {
+        let netns = self.netns.as_ref().context("no network namespace")?;
+        let voice = match self.voice.take() {
+            Some(voice) => voice,
+            None => Voice::open(netns.as_fd())?,
+        };
         let endpoint = self.endpoints.iter().find(|e| e.ifname == dev);
-        if let (Some(endpoint), Some(netns)) = (endpoint, &self.netns) {
-            // A link that is down, or gone, has nobody to tell.
-            let _ = announce::announce(netns.as_fd(), std::slice::from_ref(endpoint));
-        }
+        let said = endpoint.map(|endpoint| voice.announce(netns.as_fd(), endpoint));
+        self.voice = Some(voice);
+        said.unwrap_or(Ok(()))
     }
 
     /// Writes down, for `inspect`, what the user should know.

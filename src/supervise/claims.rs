@@ -97,7 +97,7 @@ fn avoid(home: &Home, network: &Network, wanted: &NetworkRequest) -> Vec<IpAddr>
     seen.retain(|address| !is_requested(wanted, *address));
     // The host's own address on this network, though its link may not be there just now.
     let shim = host_access::shim(network).ok().flatten();
-    seen.extend(shim.and_then(|shim| shim.address).map(IpAddr::V4));
+    seen.extend(shim.iter().flat_map(|shim| shim.own.addresses()));
     seen
 }
 

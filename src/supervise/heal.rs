@@ -68,7 +68,9 @@ pub fn heal(home: &Home, id: &str, _claim: &Claim) {
     }
     // Its peers, and the host's way to it.
     let networks = || networks.iter().map(String::as_str);
-    let _ = peers::leave(home, id, networks()).and_then(|()| peers::tell(home, networks()));
+    let _ = peers::leave(home, id, networks())
+        .and_then(|()| peers::tell(home, networks()))
+        .and_then(|()| peers::clear(home, networks()));
 }
 
 /// Removes all that is kept of the container: its addresses, its name, its files.

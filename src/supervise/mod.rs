@@ -8,6 +8,7 @@
 //! Each message is one datagram (`SOCK_SEQPACKET`, unix(7)): a byte that says what it is, then its content.
 
 pub mod asked;
+pub mod caller;
 pub mod chores;
 pub mod claims;
 pub mod client;

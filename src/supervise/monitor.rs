@@ -5,7 +5,7 @@
 //! kernel some 19 ms) comes after.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -23,6 +23,8 @@ use crate::kernel::cgroups::Layout;
 use crate::kernel::terminal::Stdio;
 use crate::launch::{self, Failure, Listener, Running, Side, Silent, Telling};
 use crate::net::conflict::Conflict;
+use crate::net::link;
+use crate::net::netlink::Wires;
 use crate::plan::Plan;
 use crate::plan::wire::{self, Client};
 use crate::step::{Place, Step};
@@ -32,6 +34,9 @@ use crate::store::summary::Summary;
 use crate::store::{Home, leases};
 use crate::sys;
 use crate::{exit, explain};
+
+/// A program that has not ended by then is one that stays.
+const SHORT: Duration = Duration::from_millis(10);
 
 /// What becomes of a container that could not be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,9 +180,8 @@ impl Monitor {
     /// From the started program to the clean end. Whatever goes wrong on the way ends the container.
     fn keep(mut self, running: Running, mut pump: Pump) -> Result<()> {
         let watched = self.watch(&running, &mut pump);
-        if let Some(mut chores) = pump.take_chores() {
-            chores.release();
-        }
+        // Kept to the end of the process: closing their sockets takes the kernel some 10 ms each.
+        let _chores = pump.take_chores();
         // It may have been connected and disconnected since.
         self.plan.wire = wire::wire(&self.record.endpoints, &Client::default());
         let discard = match &watched {
@@ -186,6 +190,7 @@ impl Monitor {
                 let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), nix::libc::SIGKILL);
                 let _ = exit_code(&running.pidfd);
                 pump.farewell(&Message::Failed(exit::RMAC_FAILED, format!("{error:#}")));
+                let _ = peers::leave(&self.home, &self.record.id, networks(&self.record));
                 self.on_failure == OnFailure::Discard
             }
         };
@@ -193,9 +198,23 @@ impl Monitor {
         if discard {
             heal::discard(&self.home, &self.record);
         }
-        let told = peers::leave(&self.home, &self.record.id, networks(&self.record))
-            .and_then(|()| peers::tell(&self.home, networks(&self.record)));
-        watched.and(undone).and(told)
+        let cleared = peers::tell(&self.home, networks(&self.record))
+            .and_then(|()| peers::clear(&self.home, networks(&self.record)));
+        // Here the claim goes: the next may start.
+        drop(self.claim);
+        watched.and(undone).and(cleared)
+    }
+
+    /// What nobody waits for, and what a program that ends at once need not wait for either.
+    fn settle_down(&self) {
+        // For `ps`, which finds the same without it.
+        let _ = Summary::publish(&self.home, &self.record.id);
+        // The hosts files of those who are there; an `exec` that comes sooner sees to it itself.
+        let _ = peers::tell(&self.home, networks(&self.record));
+        // What others have left behind.
+        heal::sweep(&self.home);
+        // All that is left to do is to wait; there is a monitor for each container.
+        sys::heap::trim();
     }
 
     fn watch(&mut self, running: &Running, pump: &mut Pump) -> Result<()> {
@@ -215,16 +234,10 @@ impl Monitor {
         // Before the caller hears of it: what it starts next may look for this one by name.
         peers::join(&self.home, &self.record)?;
         pump.tell(&Message::Started(running.pid.as_raw()));
-        // For `ps`, which finds the same without it.
-        let _ = Summary::publish(&self.home, &self.record.id);
-        // The hosts files of those who are there: `exec` waits for that where it has to.
-        let _ = peers::tell(&self.home, networks(&self.record));
-        // What others have left behind is cleared while nobody waits for us.
-        heal::sweep(&self.home);
-        // All that is left to do is to wait; there is a monitor for each container.
-        sys::heap::trim();
-
         pump.add_asked(Asked::listen(&self.record)?);
+        if !pump.run_until(running.pidfd.as_fd(), Instant::now() + SHORT)? {
+            self.settle_down();
+        }
         pump.run(running.pidfd.as_fd())?;
         if let Some(record) = Record::load(&self.home, &self.record.id)? {
             self.record = record;
@@ -246,8 +259,28 @@ impl Monitor {
         } else {
             state.save(&self.home, &self.record.id)?;
         }
+        let told = self.leave_the_lan(running, pump);
         pump.farewell(&Message::Exited(state.exit_code));
-        Ok(())
+        told
+    }
+
+    /// Whatever others can see of the container's network ends, before anybody is told that the container
+    /// has: a DHCP lease, its addresses, its name, the host's route. Its link is left, which is silent now,
+    /// since deleting it takes the kernel some 20 ms.
+    fn leave_the_lan(&self, running: &Running, pump: &mut Pump) -> Result<()> {
+        pump.release();
+        if let Some(netns) = running
+            .netns
+            .as_ref()
+            .filter(|_| !self.record.endpoints.is_empty())
+        {
+            let mut wires = Wires::open(netns.as_fd())?;
+            for endpoint in &self.record.endpoints {
+                // One that is gone with its parent is silent already.
+                let _ = link::silence(endpoint, &mut wires);
+            }
+        }
+        peers::leave(&self.home, &self.record.id, networks(&self.record))
     }
 }
 

@@ -5,14 +5,16 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv, send};
+use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv};
 
 use super::asked::Asked;
+use super::caller::Caller;
 use super::chores::Chores;
 use super::log::{Log, Stream};
 use super::{LONGEST, Message};
@@ -36,16 +38,6 @@ pub struct Ends {
     pub output: Option<OwnedFd>,
     /// The pipe that it writes errors to.
     pub error: Option<OwnedFd>,
-}
-
-/// One caller.
-#[derive(Debug)]
-struct Caller {
-    socket: OwnedFd,
-    /// Wants to see what the program writes.
-    attached: bool,
-    waiting: VecDeque<Vec<u8>>,
-    gone: bool,
 }
 
 /// The loop's state.
@@ -102,14 +94,14 @@ impl Pump {
         self.chores.take()
     }
 
+    /// Gives back what was lent to the container's network.
+    pub fn release(&mut self) {
+        self.chores.iter_mut().for_each(Chores::release);
+    }
+
     /// Takes a caller on.
     pub fn add_caller(&mut self, socket: OwnedFd) {
-        self.callers.push(Caller {
-            socket,
-            attached: false,
-            waiting: VecDeque::new(),
-            gone: false,
-        });
+        self.callers.push(Caller::new(socket));
         // What it has said already comes before anything that the program writes.
         self.hear_callers();
     }
@@ -124,7 +116,7 @@ impl Pump {
 
     /// Carries until the program behind `pidfd` has ended, then what is left in its pipes.
     pub fn run(&mut self, pidfd: BorrowedFd<'_>) -> Result<()> {
-        while !self.turn(Some(pidfd))? {}
+        while !self.turn(Some(pidfd), None)? {}
         // All processes of the pid namespace are dead by now, so nobody writes any more.
         self.listener = None;
         while self.read_outputs() {
@@ -132,6 +124,19 @@ impl Pump {
         }
         self.log.finish();
         Ok(())
+    }
+
+    /// Carries until `deadline`; tells whether the program has ended by then. [`Pump::run`] is to follow.
+    pub fn run_until(&mut self, pidfd: BorrowedFd<'_>, deadline: Instant) -> Result<bool> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            if self.turn(Some(pidfd), Some(left))? {
+                return Ok(true);
+            }
+        }
     }
 
     /// Tells all callers `message` and lets them go.
@@ -158,8 +163,8 @@ impl Pump {
         self.callers.clear();
     }
 
-    /// One turn of the loop; tells whether the program has ended.
-    fn turn(&mut self, pidfd: Option<BorrowedFd<'_>>) -> Result<bool> {
+    /// One turn of the loop, which waits at most `most`; tells whether the program has ended.
+    fn turn(&mut self, pidfd: Option<BorrowedFd<'_>>, most: Option<Duration>) -> Result<bool> {
         let (read_more, take_input) = (self.reads_more(), self.takes_input());
         let mut fds = self.descriptors(pidfd);
         let others = fds.len();
@@ -171,7 +176,7 @@ impl Pump {
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
         );
         let timeout = self.chores.as_ref().and_then(Chores::timeout);
-        match poll(&mut fds, time_out(timeout)) {
+        match poll(&mut fds, time_out(timeout.into_iter().chain(most).min())) {
             Ok(_) | Err(Errno::EINTR) => (),
             Err(errno) => return Err(errno).context("poll"),
         }
@@ -255,12 +260,7 @@ impl Pump {
             SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
         ) {
             if let Ok(socket) = sys::inherited_fd(fd) {
-                self.callers.push(Caller {
-                    socket,
-                    attached: false,
-                    waiting: VecDeque::new(),
-                    gone: false,
-                });
+                self.callers.push(Caller::new(socket));
             }
         }
     }
@@ -360,20 +360,7 @@ impl Pump {
 
     fn flush(&mut self) {
         for caller in &mut self.callers {
-            while let Some(datagram) = caller.waiting.front() {
-                match send(
-                    caller.socket.as_raw_fd(),
-                    datagram,
-                    MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
-                ) {
-                    Ok(_) => drop(caller.waiting.pop_front()),
-                    Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => break,
-                    Err(_) => {
-                        caller.gone = true;
-                        caller.waiting.clear();
-                    }
-                }
-            }
+            caller.flush();
         }
         self.callers.retain(|caller| !caller.gone);
     }

@@ -17,6 +17,7 @@
 
 pub mod bundle;
 pub mod kernel;
+pub mod lan;
 pub mod net;
 pub mod terminal;
 

@@ -110,6 +110,7 @@ pub fn disconnect(home: &Home, args: &DisconnectArgs) -> Result<()> {
         peers::join(home, &record)?;
         let others = monitor::networks(&record);
         peers::tell(home, others.chain([network.id.as_str()]))?;
+        peers::clear(home, [network.id.as_str()])?;
         if record.endpoints.is_empty() {
             peers::forget(home, &record)?;
         }

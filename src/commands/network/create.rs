@@ -1,5 +1,7 @@
 //! `rmac network create`: checks what is declared, keeps it, and makes what the host lacks.
 
+use std::path::Path;
+
 use anyhow::Result;
 use jiff::Timestamp;
 
@@ -8,7 +10,8 @@ use crate::cli::network::CreateArgs;
 use crate::net::declare::Declaration;
 use crate::net::lower;
 use crate::net::netlink::Wires;
-use crate::net::network::Network;
+use crate::net::network::{Driver, Network};
+use crate::net::preflight::Sight;
 use crate::out::stream::{errln, outln};
 use crate::store::{Home, networks, new_id};
 
@@ -37,8 +40,23 @@ pub fn create(home: &Home, args: &CreateArgs) -> Result<()> {
             network.parent.link
         );
     }
+    preflight(&network);
     outln!("{}", network.id);
     Ok(())
+}
+
+/// Says what is to be expected on this host, though the kernel has nothing against it.
+fn preflight(network: &Network) {
+    let Driver::Lan(kind) = network.driver else {
+        return;
+    };
+    if network.parent.is_isolated() {
+        return;
+    }
+    let sight = Sight::look(Path::new("/sys"), &network.parent.segment.base);
+    for note in sight.notes(kind, &network.parent) {
+        errln!("rmac: note: {note}");
+    }
 }
 
 fn declaration(args: &CreateArgs) -> Declaration {

@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::neighbours::overlap;
 use super::{Declaration, pairs};
+use crate::net::ipam;
 use crate::net::network::{IpRange, Ipam, Ipv6Policy, Kind, Network, Parent, Pool, Route};
 
 /// Gives each gateway, range and auxiliary address to the subnet that contains it.
@@ -47,6 +48,75 @@ pub fn pools(declaration: &Declaration) -> Result<Vec<Pool>> {
     Ok(pools)
 }
 
+/// `-o onlink_gateway`: a router that is on the LAN though no subnet contains it.
+pub fn add_on_link_gateway(
+    pools: &mut [Pool],
+    options: &BTreeMap<String, String>,
+    kind: Kind,
+) -> Result<()> {
+    let Some(text) = options.get("onlink_gateway") else {
+        return Ok(());
+    };
+    let gateway = address("onlink_gateway", text)?;
+    ensure!(
+        !kind.is_layer_3(),
+        "an ipvlan in the modes l3 and l3s has no router: leave out -o onlink_gateway={text}"
+    );
+    ensure!(
+        pools.iter().all(|pool| !pool.subnet.contains(&gateway)),
+        "invalid option onlink_gateway={text}: a subnet of the network contains it, so it is a --gateway"
+    );
+    let mut found = false;
+    for pool in pools.iter_mut() {
+        if pool.subnet.addr().is_ipv4() == gateway.is_ipv4() {
+            if let Some(other) = pool.gateway {
+                bail!(
+                    "conflicting options: --gateway {other} and -o onlink_gateway={text}: the subnet {} has one router",
+                    pool.subnet
+                );
+            }
+            pool.gateway = Some(gateway);
+            found = true;
+        }
+    }
+    ensure!(
+        found,
+        "no subnet of its family for -o onlink_gateway={text}: name one with --subnet"
+    );
+    Ok(())
+}
+
+/// `auto:SHARE/SHARES`: one of several equal parts of each subnet that has no range yet, so that hosts
+/// which know nothing of each other give out different addresses.
+fn add_share(pools: &mut [Pool], text: &str, share: &str) -> Result<()> {
+    let numbers = share.split_once('/').and_then(|(share, shares)| {
+        let (share, shares): (u32, u32) = (share.parse().ok()?, shares.parse().ok()?);
+        (1 <= share && share <= shares).then_some((share, shares))
+    });
+    let (share, shares) = numbers.with_context(|| {
+        format!("invalid ip-range {text}: it should be auto:SHARE/SHARES, such as auto:2/4 for the second of four hosts")
+    })?;
+    let mut without = pools
+        .iter_mut()
+        .filter(|pool| pool.ip_range.is_none())
+        .peekable();
+    ensure!(
+        without.peek().is_some(),
+        "no matching subnet for range {text}: each has a range already"
+    );
+    for pool in without {
+        pool.ip_range = Some(
+            ipam::share(&pool.subnet.into(), share, shares).with_context(|| {
+                format!(
+                    "invalid ip-range {text}: the subnet {} has fewer than {shares} addresses",
+                    pool.subnet
+                )
+            })?,
+        );
+    }
+    Ok(())
+}
+
 fn subnet(text: &str) -> Result<IpNet> {
     let subnet: IpNet = text.parse().map_err(|_| {
         anyhow!("invalid subnet {text}: invalid CIDR block notation, such as 172.16.86.0/24")
@@ -60,6 +130,9 @@ fn subnet(text: &str) -> Result<IpNet> {
 }
 
 fn add_range(pools: &mut [Pool], text: &str) -> Result<()> {
+    if let Some(share) = text.strip_prefix("auto:") {
+        return add_share(pools, text, share);
+    }
     let range: IpRange = text.parse()?;
     let pool = pool_of(pools, range.first)
         .with_context(|| format!("no matching subnet for range {text}"))?;

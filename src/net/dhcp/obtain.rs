@@ -57,8 +57,13 @@ impl Step {
         } = self;
         let mut client = Client::open(netns, identity.clone())?;
         let deadline = Instant::now() + PATIENCE;
+        let mut declined = None;
         loop {
-            if let Some(Event::Bound(mut lease)) = client.turn()? {
+            let event = client.turn()?;
+            if let Some(Event::Declined(conflict)) = &event {
+                declined = Some(conflict.clone());
+            }
+            if let Some(Event::Bound(mut lease)) = event {
                 lease.router = lease.router.filter(|_| !internal);
                 if let Some(path) = resolv_conf.as_ref().filter(|_| !lease.dns.is_empty()) {
                     // In place: the file may be bound into the container already.
@@ -68,6 +73,13 @@ impl Step {
                 return Ok((client, lease));
             }
             let now = Instant::now();
+            if let Some(conflict) = declined.take_if(|_| now >= deadline) {
+                return Err(anyhow!(
+                    "the DHCP server gives out addresses that are in use on this LAN: {} has {}",
+                    conflict.owner,
+                    conflict.address
+                ));
+            }
             if now >= deadline {
                 return Err(anyhow!(
                     "no DHCP server has answered on {} within {} s: is there one on this LAN, and does the switch let it see {}?",

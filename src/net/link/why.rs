@@ -9,6 +9,11 @@ impl Step {
     pub fn why(&self) -> Lesson {
         match self {
             Step::Lower(lower) => lower.why(),
+            Step::AwaitParent { .. } => Lesson {
+                why: "at boot a container may be started before its parent's driver, bond or VLAN has come up",
+                without: "the link cannot be made, and the container has to be started again by hand",
+                man: "ip-link(8), systemd.unit(5)",
+            },
             Step::LoopbackUp => Lesson {
                 why: "a new network namespace has a loopback that is down",
                 without: "127.0.0.1 cannot be reached: programs of one container could not speak to each other by it",

@@ -17,6 +17,10 @@ impl Step {
         let sysctl = |path: &str, value: &str| inside(format!("sh -c 'echo {value} > {path}'"));
         Shell::Bash(match self {
             Step::Lower(lower) => lower.shell(),
+            Step::AwaitParent { link, seconds } => format!(
+                "timeout {seconds} sh -c 'until ip link show \"$0\" > /dev/null 2>&1; do sleep 0.05; done' {}",
+                Shell::quote(link)
+            ),
             Step::LoopbackUp => inside("ip link set lo up".to_owned()),
             Step::Make(link) => make_command(link),
             Step::DisableIpv6 { dev } => sysctl(&disable_ipv6(dev), "1"),
@@ -53,6 +57,10 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Lower(lower) => lower.fmt(f),
+            Step::AwaitParent { link, seconds } => write!(
+                f,
+                "sendto(netlink, RTM_GETLINK {{IFLA_IFNAME={link:?}}}), again until it is there, for {seconds} s at most"
+            ),
             Step::LoopbackUp => up_message(f, "lo"),
             Step::Make(link) => make_message(f, link),
             Step::DisableIpv6 { dev } => write!(f, "write({:?}, \"1\")", disable_ipv6(dev)),

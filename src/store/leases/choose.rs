@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Lease, Request};
+use crate::net::declare;
 use crate::net::endpoint::{Endpoint, Mac, Probe};
 use crate::net::ipam::{self, Family, Refusal};
 use crate::net::network::{Driver, Ipv6Policy, Kind, Network};
@@ -112,6 +113,8 @@ pub fn endpoint(network: &Network, request: &Request, lease: &Lease) -> Result<E
         ipv6_policy: network.ipv6,
         ipam: network.ipam,
         probe: probe(network),
+        announce: declare::announce(&network.options)?,
+        parent_wait: declare::parent_wait(&network.options)?,
         gw_priority: request.gw_priority,
         routes: network.routes.iter().filter(has_family).cloned().collect(),
         driver_opts: request.driver_opts.clone(),
