@@ -231,6 +231,18 @@ fn misuse_is_told_in_docker_s_words() {
             "com.docker.network.advertise_addr_nmsgs must be in the range 0 to 3",
         ),
         (
+            |d| d.options.push("host_access=auto,10.0.0.1".into()),
+            "invalid option host_access=auto,10.0.0.1: it is auto (the host speaks by the IPv4 address that it has on the LAN)",
+        ),
+        (
+            |d| d.options.push("host_access=10.0.0.1".into()),
+            "invalid option host_access=10.0.0.1: invalid endpoint settings:\nno configured subnet contains IP address 10.0.0.1",
+        ),
+        (
+            |d| d.options.push("host_access=172.16.86.1".into()),
+            "invalid option host_access=172.16.86.1: Address already in use: 172.16.86.1 is the gateway of the network another",
+        ),
+        (
             |d| {
                 d.options
                     .push("com.docker.network.advertise_addr_nmsgs=x".into())

@@ -18,6 +18,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
 
 use super::host::{self, Host};
+use super::host_access;
+use super::ipam;
 use super::network::{Driver, Ipv6Policy, Kind, Lower, Network, Parent, Segment};
 
 /// A network as the flags of `network create` describe it, unchecked.
@@ -96,9 +98,25 @@ impl Network {
             options,
             labels: labels(&declaration.labels),
         };
+        check_host_access(&network)?;
         neighbours::check(&network, existing)?;
         Ok(network)
     }
+}
+
+/// The host's own addresses for its containers: of the network's subnets, and nobody else's.
+fn check_host_access(network: &Network) -> Result<()> {
+    let Some(text) = network.options.get("host_access") else {
+        return Ok(());
+    };
+    for address in host_access::own(text)?.addresses() {
+        // Without subnets of ours (--ipam-driver=dhcp) only the user can know.
+        if !network.subnets.is_empty() {
+            ipam::requested(network, address, &[])
+                .with_context(|| format!("invalid option host_access={text}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// The link that `-o parent` and `-o vlan` mean; without either, one that leads nowhere.
