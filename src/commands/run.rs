@@ -17,11 +17,12 @@ use crate::exit::Coded;
 use crate::explain::script;
 use crate::kernel::capabilities::{self, Base};
 use crate::kernel::cgroups::Layout;
-use crate::request::{NetworkMode, Request};
+use crate::kernel::ids::Table;
+use crate::request::{NetworkMode, Request, Userns};
 use crate::spec;
 use crate::store::claim::{Attempt, Claim};
 use crate::store::containers::{self, Record, State};
-use crate::store::{Home, networks, new_id};
+use crate::store::{Home, ids, networks, new_id};
 use crate::supervise::client::{self, Options};
 use crate::supervise::monitor::OnFailure;
 use crate::supervise::start::{self, Attach, How};
@@ -136,6 +137,7 @@ fn make(home: &Home, args: &ContainerArgs, mut request: Request) -> Result<(Reco
         layers: image.layers,
         image_config: image.config.config().clone().unwrap_or_default(),
         request,
+        ids: None,
         endpoints: vec![],
     };
     let made = fill(home, &mut record, args, &networks);
@@ -149,7 +151,12 @@ fn fill(
     args: &ContainerArgs,
     networks: &[crate::net::network::Network],
 ) -> Result<()> {
-    containers::make_directory(home, &record.id, record.layers.last().map(PathBuf::as_path))?;
+    if let Some(Userns::Auto { size, uids, gids }) = &record.request.userns {
+        let first = ids::claim(home, &record.id, *size)?;
+        record.ids = Some(Table::of_range(first, *size, uids, gids));
+    }
+    let top = record.layers.last().map(PathBuf::as_path);
+    containers::make_directory(home, &record.id, top, record.ids.as_ref())?;
     match &args.name {
         Some(name) => {
             containers::claim_name(home, &record.id, name)?;

@@ -27,7 +27,7 @@ use crate::plan::wire::{self, Client};
 use crate::step::{Place, Step};
 use crate::store::claim::Claim;
 use crate::store::containers::{self, ProcessId, Record, State, Status};
-use crate::store::{Home, leases};
+use crate::store::{Home, ids, leases};
 use crate::sys;
 use crate::{exit, explain};
 
@@ -317,8 +317,11 @@ pub fn networks(record: &Record) -> impl Iterator<Item = &str> {
     endpoints.map(|endpoint| endpoint.network_id.as_str())
 }
 
-/// Gives the container's addresses back.
+/// Gives the container's addresses and user numbers back.
 pub fn release(home: &Home, record: &Record) {
+    if record.ids.is_some() {
+        let _ = ids::release(home, &record.id);
+    }
     for endpoint in &record.endpoints {
         let _ = leases::release(home, &endpoint.network_id, &record.id);
     }

@@ -34,6 +34,7 @@ pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> 
         id: &record.id,
         directory: &directory,
         host_name: &host_name.to_string_lossy(),
+        ids: record.ids.as_ref(),
         shared: owner.as_ref().map(|owner| Shared {
             netns: &owner.netns,
             directory: &owner.directory,
