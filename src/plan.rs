@@ -93,6 +93,8 @@ pub struct Inputs<'a> {
     pub hosts: &'a str,
     /// The text of `/etc/resolv.conf`.
     pub resolv_conf: &'a str,
+    /// How the layers say what of a lower one is gone.
+    pub marks: rootfs::Marks,
     /// Who is process 1.
     pub first: First,
 }

@@ -5,6 +5,7 @@ mod common;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+use common::bundle::{Bundle, RMAC_OCI};
 use common::{Lab, Output};
 
 /// Numbers of ordinary users and of the system end below this one.
@@ -284,4 +285,30 @@ fn what_cannot_be_had_together_is_refused() {
     let script = lab.rmac(&["run", "--userns", "auto", "--dry-run", lab.image(), "true"]);
     script.says("uid_map").says("X-mount.idmap").ended(0);
     assert_eq!(ranges(&lab), "", "a dry run has left its range");
+}
+
+#[test]
+fn an_engine_may_map_a_single_mount() {
+    let bundle = Bundle::new(RMAC_OCI, "stat -c %u /mapped/file; touch /mapped/new");
+    let source = bundle.rootfs().with_file_name("source");
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("file"), "").unwrap();
+    std::os::unix::fs::chown(source.join("file"), Some(1000), Some(1000)).unwrap();
+    std::os::unix::fs::chown(&source, Some(1000), Some(1000)).unwrap();
+    bundle.change(|config| {
+        let table = serde_json::json!([{"containerID": 1000, "hostID": 0, "size": 1}]);
+        config["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .push(serde_json::json!({
+                "destination": "/mapped", "type": "bind", "source": source.to_str().unwrap(),
+                "options": ["bind", "idmap"], "uidMappings": table, "gidMappings": table,
+            }));
+    });
+    assert_eq!(bundle.create().ok(), "");
+    bundle.call(&["start", "$ID"]).ok();
+    bundle.wait_for("stopped");
+    assert_eq!(bundle.output(), "0\n");
+    assert_eq!(std::fs::metadata(source.join("new")).unwrap().uid(), 1000);
+    bundle.call(&["delete", "$ID"]).ok();
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use oci_spec::runtime::LinuxResources;
 use rootfs_fetch::{Image, Platform, Progress, PullOptions, PullPolicy, Store};
 
 use super::attach::follow;
@@ -26,7 +27,7 @@ use crate::store::{Home, ids, networks, new_id};
 use crate::supervise::client::{self, Options};
 use crate::supervise::monitor::OnFailure;
 use crate::supervise::start::{self, Attach, How};
-use crate::supervise::{claims, heal, names};
+use crate::supervise::{claims, heal, names, rootless};
 
 /// `rmac run`.
 pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
@@ -117,6 +118,9 @@ fn make(home: &Home, args: &ContainerArgs, mut request: Request) -> Result<(Reco
             path.display()
         );
     }
+    if rootless::is() {
+        within_reach(&mut request)?;
+    }
     if let NetworkMode::Container(owner) = &mut request.network {
         *owner = owner_of_network(home, owner)?;
     }
@@ -173,6 +177,32 @@ fn fill(
     record.save(home)?;
     if let Some(path) = &args.cidfile {
         write_cidfile(path, &record.id)?;
+    }
+    Ok(())
+}
+
+/// What an ordinary user cannot have is refused, or said where the container can do without.
+fn within_reach(request: &mut Request) -> Result<()> {
+    match request.network {
+        NetworkMode::Networks(_) => bail!("permission denied: {}", super::LINKS_ARE_ROOTS),
+        NetworkMode::Host => bail!(
+            "permission denied: /sys of the host's network cannot be mounted by an ordinary user: run rmac as root (sudo), or the container with --network none"
+        ),
+        NetworkMode::Container(_) | NetworkMode::None => (),
+    }
+    if matches!(request.userns, Some(Userns::Auto { .. })) {
+        bail!(
+            "--userns auto takes root, who has numbers to give: an ordinary user's containers are in that user's namespace already"
+        );
+    }
+    if request
+        .resources
+        .take()
+        .is_some_and(|resources| resources != LinuxResources::default())
+    {
+        eprintln!(
+            "WARNING: an ordinary user has no cgroups: the container runs without limits of memory, CPU and processes"
+        );
     }
     Ok(())
 }

@@ -16,13 +16,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nix::mount::{MsFlags, mount};
+use nix::mount::MsFlags;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::cgroups::Layout;
 use super::ids::Table;
 use super::namespaces;
-use super::rootfs::{Root, path_of};
+use super::rootfs::Root;
 use crate::lesson::{Lesson, Shell};
 use told::in_root;
 
@@ -265,14 +265,7 @@ impl Step {
                 data,
             } => {
                 let at = attach::filesystem_target(root, kind, target)?;
-                mount(
-                    Some(source.as_str()),
-                    &path_of(&at),
-                    Some(kind.as_str()),
-                    *flags,
-                    Some(data.as_str()),
-                )
-                .map_err(anyhow::Error::from)
+                attach::filesystem(&at, kind, source, *flags, data).map_err(anyhow::Error::from)
             }
             Step::Bind {
                 source,

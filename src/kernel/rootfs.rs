@@ -25,7 +25,7 @@ mod propagation;
 mod stack;
 
 pub use propagation::{at_first, at_last};
-pub use stack::id_mapped;
+pub use stack::{Marks, id_mapped};
 
 /// What can be done about the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub enum Step {
         work: PathBuf,
         /// Where the tree is attached.
         at: PathBuf,
+        /// Where the layers say what of a lower one is gone.
+        marks: Marks,
     },
     /// Host: stack the layers, each shown with its owners translated by `ids`, and attach the tree nowhere.
     Stack {
@@ -211,8 +213,9 @@ impl Step {
                 upper,
                 work,
                 at,
+                marks,
             } => {
-                let options = stack::options(lower, upper, work);
+                let options = stack::options(lower, upper, work, *marks);
                 Shell::Bash(format!(
                     "root={at}\nmount -t overlay overlay -o {} \"$root\"",
                     Shell::quote(&options),
@@ -241,10 +244,11 @@ impl Step {
                 upper,
                 work,
                 at,
+                marks,
             } => {
-                let tree = match stack::stack(lower, upper, work) {
+                let tree = match stack::stack(lower, upper, work, *marks) {
                     Err(Errno::EINVAL | Errno::ENOSYS) => {
-                        stack::stack_with_mount(lower, upper, work, at)?;
+                        stack::stack_with_mount(lower, upper, work, at, *marks)?;
                         return open_directory(at).map(Root);
                     }
                     other => other.with_context(|| format!("{self}"))?,

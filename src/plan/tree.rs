@@ -25,6 +25,7 @@ pub(super) fn of(
             upper,
             work,
             at,
+            marks: inputs.marks,
         };
         let mounts = mounts.into_iter().map(Step::Mount).collect();
         return Ok((vec![], vec![Step::Rootfs(overlay)], mounts));

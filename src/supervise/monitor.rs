@@ -11,19 +11,21 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, bind, listen, socket};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use super::chores::Chores;
 use super::log::Log;
 use super::pump::{Ends, Pump};
-use super::{Message, address_in, claims, heal, peers, say};
+use super::{Message, address_in, claims, heal, peers, rootless, say};
 use crate::kernel::cgroups::Layout;
 use crate::kernel::terminal::Stdio;
 use crate::launch::{self, Failure, Listener, Running, Side, Silent, Telling};
 use crate::net::conflict::Conflict;
 use crate::plan::Plan;
 use crate::plan::wire::{self, Client};
+use crate::request::NetworkMode;
 use crate::step::{Place, Step};
 use crate::store::claim::Claim;
 use crate::store::containers::{self, ProcessId, Record, State, Status};
@@ -63,6 +65,11 @@ impl Monitor {
     /// Lives the monitor's life; the caller of this function then exits.
     pub fn run(mut self) -> Result<()> {
         leave_the_caller()?;
+        if rootless::is() && self.record.request.network == NetworkMode::None {
+            // To work on the container's links one goes there and back, and the way back to the host's network is
+            // its root's.
+            nix::sched::unshare(CloneFlags::CLONE_NEWNET).context("unshare the network")?;
+        }
         match self.start() {
             Ok((running, pump)) => self.keep(running, pump),
             Err(failure) => {
@@ -245,6 +252,7 @@ impl Monitor {
 
 /// Cuts the cord to the process that forked the monitor: its session, its directory, its terminal.
 pub fn leave_the_caller() -> Result<()> {
+    rootless::stay()?;
     nix::unistd::setsid().context("setsid")?;
     nix::unistd::chdir("/").context("chdir")?;
     // What the program inherits is Docker's, whatever the caller's is.

@@ -15,9 +15,23 @@ use nix::sched::CloneFlags;
 
 use crate::sys::{self, FsContext};
 
+/// The extended attributes by which a layer says what of a lower one is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marks {
+    /// `trusted.overlay.*`, which only the host's root may set.
+    Trusted,
+    /// `user.overlay.*`, an ordinary user's.
+    User,
+}
+
 /// The new way (fsopen, fsconfig, fsmount): each layer is a parameter of its own, so their number is
 /// not limited by the page that mount(2) has for all options; `lowerdir+` needs Linux 6.5.
-pub(super) fn stack(lower: &[PathBuf], upper: &Path, work: &Path) -> nix::Result<OwnedFd> {
+pub(super) fn stack(
+    lower: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    marks: Marks,
+) -> nix::Result<OwnedFd> {
     let build = || -> std::io::Result<OwnedFd> {
         let overlay = FsContext::open("overlay")?;
         // What mountinfo shows as the source; the kernel takes no notice.
@@ -27,6 +41,9 @@ pub(super) fn stack(lower: &[PathBuf], upper: &Path, work: &Path) -> nix::Result
         }
         overlay.set("upperdir", upper)?;
         overlay.set("workdir", work)?;
+        if marks == Marks::User {
+            overlay.set_flag("userxattr")?;
+        }
         overlay.mount(0)
     };
     build().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EINVAL)))
@@ -38,8 +55,9 @@ pub(super) fn stack_with_mount(
     upper: &Path,
     work: &Path,
     at: &Path,
+    marks: Marks,
 ) -> Result<()> {
-    let options = options(lower, upper, work);
+    let options = options(lower, upper, work, marks);
     if options.len() >= 4096 {
         bail!(
             "the image has {} layers, more than mount(2) can name; Linux 6.5 lifts this limit",
@@ -63,14 +81,18 @@ pub(super) fn stack_with_mount(
 }
 
 /// The options of mount(2), which wants the topmost layer first.
-pub(super) fn options(lower: &[PathBuf], upper: &Path, work: &Path) -> String {
+pub(super) fn options(lower: &[PathBuf], upper: &Path, work: &Path, marks: Marks) -> String {
     let lower: Vec<_> = lower
         .iter()
         .rev()
         .map(|dir| dir.to_string_lossy())
         .collect();
     let (lower, upper, work) = (lower.join(":"), upper.display(), work.display());
-    format!("lowerdir={lower},upperdir={upper},workdir={work}")
+    let marks = match marks {
+        Marks::Trusted => "",
+        Marks::User => ",userxattr",
+    };
+    format!("lowerdir={lower},upperdir={upper},workdir={work}{marks}")
 }
 
 /// The tree of layers whose owners the user namespace `lender` translates, attached nowhere.
@@ -94,7 +116,7 @@ pub(super) fn stack_mapped(
         .iter()
         .map(|layer| format!("/proc/self/fd/{}", layer.as_raw_fd()).into())
         .collect();
-    match stack(&paths, upper, work) {
+    match stack(&paths, upper, work, Marks::Trusted) {
         Err(Errno::EINVAL | Errno::ENOSYS) => stack_attached(&layers, upper, work, at),
         other => other.context("fsmount"),
     }
@@ -126,7 +148,7 @@ fn stack_attached(layers: &[OwnedFd], upper: &Path, work: &Path, at: &Path) -> R
         sys::move_mount(layer.as_fd(), place.as_fd()).context("move_mount a layer")?;
         paths.push(path);
     }
-    stack_with_mount(&paths, upper, work, at)?;
+    stack_with_mount(&paths, upper, work, at, Marks::Trusted)?;
     let clone = nix::libc::OPEN_TREE_CLONE;
     sys::open_tree(AT_FDCWD, at, clone).context("open_tree the overlay")
 }
