@@ -12,6 +12,7 @@
 //! enter      child: session, limits, seccomp, capabilities, user, program
 //! ```
 
+mod tree;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
@@ -23,8 +24,8 @@ use crate::kernel::cgroups::Layout;
 use crate::kernel::hooks::Moment;
 use crate::kernel::program::First;
 use crate::kernel::{
-    attributes, capabilities, cgroups, devices, gate, hooks, identity, ids, limits, mounts,
-    namespaces, program, rootfs, seccomp, signals, sysctl, terminal, user,
+    attributes, capabilities, cgroups, gate, hooks, identity, ids, keyring, limits, mounts,
+    namespaces, program, rootfs, seccomp, signals, terminal, user,
 };
 use crate::net::endpoint::Endpoint;
 use crate::plan::wire::Client;
@@ -92,6 +93,8 @@ pub struct Inputs<'a> {
     pub hosts: &'a str,
     /// The text of `/etc/resolv.conf`.
     pub resolv_conf: &'a str,
+    /// How the layers say what of a lower one is gone.
+    pub marks: rootfs::Marks,
     /// Who is process 1.
     pub first: First,
 }
@@ -113,6 +116,9 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
         .map(Step::Cgroup)
         .collect();
     host.extend(files(inputs).into_iter().map(Step::Identity));
+    let (map, become_root) = ids::plan(spec)?;
+    let (made, root, mounts) = tree::of(inputs, become_root)?;
+    host.extend(made);
     host.extend(born_in.into_iter().map(Step::Namespace));
 
     let own_network = namespaces::has(spec, LinuxNamespaceType::Network);
@@ -127,24 +133,18 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
         .map(Step::Cgroup)
         .collect();
     prepare.extend(join.into_iter().chain(unshare).map(Step::Namespace));
-    let overlay = rootfs::Step::Overlay {
-        lower: inputs.layers.to_vec(),
-        upper: inputs.directory.join("upper"),
-        work: inputs.directory.join("work"),
-        at: inputs.attach_at.to_owned(),
-    };
-    prepare.extend(tree(spec, inputs.layout, overlay)?);
+    prepare.extend(tree::steps(spec, root, mounts)?);
     prepare.extend(leave_host(spec));
 
     Ok(Plan {
         host,
         clone: Step::Namespace(clone),
         cgroup: born_into(inputs.layout, path),
-        map: vec![],
+        map: map.into_iter().map(Step::Ids).collect(),
         wire,
         prepare,
         meet: vec![],
-        enter: enter(spec, process, inputs.first)?,
+        enter: enter(spec, process, inputs.first, id_of(path))?,
     })
 }
 
@@ -159,6 +159,8 @@ pub struct Bundle<'a> {
     pub rootfs: &'a Path,
     /// What hooks are told.
     pub state: &'a State,
+    /// Whose session keyring it has: that of the container with this id, or its engine's.
+    pub keyring: Option<&'a str>,
 }
 
 /// The plan of a bundle's container (OCI): as [`plan`], but for the tree, the hooks, what exists already
@@ -190,12 +192,14 @@ pub fn plan_bundle(bundle: &Bundle<'_>) -> Result<Plan> {
     } else {
         vec![]
     };
-    let directory = rootfs::Step::Directory(bundle.rootfs.to_owned());
-    prepare.extend(tree(spec, layout, directory)?);
+    let directory = Step::Rootfs(rootfs::Step::Directory(bundle.rootfs.to_owned()));
+    let (fetched, mounts) = tree::fetch(mounts::plan(spec, layout)?, mounts::Which::Mapped);
+    host.extend(fetched);
+    prepare.extend(tree::steps(spec, vec![directory], mounts)?);
 
     let mut enter_steps: Vec<Step> = hooks(Moment::CreateContainer).collect();
     enter_steps.extend(leave_host(spec));
-    enter_steps.extend(enter(spec, process, First::Waiting)?);
+    enter_steps.extend(enter(spec, process, First::Waiting, bundle.keyring)?);
     let gate = enter_steps
         .iter()
         .position(|step| matches!(step, Step::Gate(_)))
@@ -217,7 +221,14 @@ pub fn plan_bundle(bundle: &Bundle<'_>) -> Result<Plan> {
 }
 
 /// The plan of one more process in the running container whose first process is `pid`: `exec`.
-pub fn plan_exec(spec: &Spec, process: &Process, layout: &Layout, pid: i32) -> Result<Plan> {
+/// It has the session keyring of the container `keyring`.
+pub fn plan_exec(
+    spec: &Spec,
+    process: &Process,
+    layout: &Layout,
+    pid: i32,
+    keyring: Option<&str>,
+) -> Result<Plan> {
     let path = cgroups_path(spec)?;
     let resources = spec
         .linux()
@@ -229,16 +240,23 @@ pub fn plan_exec(spec: &Spec, process: &Process, layout: &Layout, pid: i32) -> R
         .map(Step::Cgroup)
         .collect();
     prepare.push(Step::Namespace(join));
+    let mut host = vec![Step::Namespace(join_pids)];
+    if namespaces::listed(spec, LinuxNamespaceType::User) {
+        prepare.push(Step::Ids(ids::Step::BecomeRoot));
+    }
+    if let Some((uid, gid)) = ids::table(spec)?.and_then(|table| table.outside(0, 0)) {
+        host.push(Step::Terminal(terminal::Step::Give { uid, gid }));
+    }
     prepare.extend(terminal::plan_pty(process).map(Step::Terminal));
     Ok(Plan {
-        host: vec![Step::Namespace(join_pids)],
+        host,
         clone: Step::Namespace(clone),
         cgroup: born_into(layout, path),
         map: vec![],
         wire: vec![],
         prepare,
         meet: vec![],
-        enter: enter(spec, process, First::Other)?,
+        enter: enter(spec, process, First::Other, keyring)?,
     })
 }
 
@@ -247,6 +265,11 @@ pub fn cgroups_path(spec: &Spec) -> Result<&Path> {
     let linux = spec.linux().as_ref();
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
     path.context("the spec has no cgroupsPath")
+}
+
+/// The id of the container whose cgroup is `path`.
+pub fn id_of(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
 }
 
 /// The directory of the cgroup that the clone makes its child in: with v2 only.
@@ -271,31 +294,6 @@ fn files(inputs: &Inputs<'_>) -> Vec<identity::Step> {
     ]
 }
 
-/// Everything about the file tree: until the pivot, its paths are resolved inside it by descriptor.
-fn tree(spec: &Spec, layout: &Layout, root: rootfs::Step) -> Result<Vec<Step>> {
-    let mut steps = vec![
-        Step::Rootfs(rootfs::Step::Private(rootfs::at_first(spec)?)),
-        Step::Rootfs(root),
-    ];
-    steps.extend(mounts::plan(spec, layout)?.into_iter().map(Step::Mount));
-    if !mounts::shows_hosts_dev(spec) {
-        steps.extend(devices::plan(spec)?.into_iter().map(Step::Device));
-    }
-    let process = spec.process().as_ref().context("the spec has no process")?;
-    steps.extend(terminal::plan(process).into_iter().map(Step::Terminal));
-    steps.extend(sysctl::plan(spec)?.into_iter().map(Step::Sysctl));
-    steps.extend(mounts::plan_masks(spec).into_iter().map(Step::Mount));
-    if spec
-        .root()
-        .as_ref()
-        .is_some_and(|root| root.readonly() == Some(true))
-    {
-        steps.push(Step::Rootfs(rootfs::Step::ReadOnly));
-    }
-    steps.extend(identity::plan(spec).into_iter().map(Step::Identity));
-    Ok(steps)
-}
-
 /// The change of the root, after which only the container's files are in reach.
 fn leave_host(spec: &Spec) -> Vec<Step> {
     let mut steps = vec![Step::Rootfs(rootfs::Step::Pivot)];
@@ -306,7 +304,7 @@ fn leave_host(spec: &Spec) -> Vec<Step> {
 /// From a process in the right place to the program. The seccomp filter is loaded while the process
 /// still may (CAP_SYS_ADMIN), unless no_new_privs lets anybody load one: then it comes last, where it
 /// has least to allow.
-fn enter(spec: &Spec, process: &Process, first: First) -> Result<Vec<Step>> {
+fn enter(spec: &Spec, process: &Process, first: First, keyring: Option<&str>) -> Result<Vec<Step>> {
     let (directory, last) = program::plan(process, first);
     let filter: Vec<Step> = seccomp::plan(spec)?
         .into_iter()
@@ -315,6 +313,7 @@ fn enter(spec: &Spec, process: &Process, first: First) -> Result<Vec<Step>> {
     let no_new_privileges = process.no_new_privileges() == Some(true);
 
     let mut steps = vec![Step::Terminal(terminal::Step::Session)];
+    steps.extend(keyring.map(keyring::plan).map(Step::Keyring));
     steps.extend(signals::plan().into_iter().map(Step::Signal));
     steps.extend(limits::plan(process).into_iter().map(Step::Limit));
     let attributes = attributes::plan(spec, process)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxResources, PosixRlimit};
+use oci_spec::runtime::{LinuxIdMapping, LinuxResources, PosixRlimit};
 use serde::{Deserialize, Serialize};
 
 /// What `run` or `create` was asked for; stored with the container, since clean-up, restart and
@@ -70,8 +70,27 @@ pub struct Request {
     pub rlimits: Vec<PosixRlimit>,
     /// `-m`, `--cpus`, `--pids-limit` as cgroup limits.
     pub resources: Option<LinuxResources>,
+    /// `--userns`.
+    pub userns: Option<Userns>,
     /// `--detach-keys`.
     pub detach_keys: Option<String>,
+}
+
+/// Whose user numbers the container's are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Userns {
+    /// The host's: rmac's default.
+    Host,
+    /// Its own, which stand for a range of the host's that no other container has.
+    Auto {
+        /// How many, from 0 on.
+        size: u32,
+        /// What single users stand for, beside the range.
+        uids: Vec<LinuxIdMapping>,
+        /// The same for groups.
+        gids: Vec<LinuxIdMapping>,
+    },
 }
 
 /// Whose network the container uses.

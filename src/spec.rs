@@ -17,6 +17,7 @@ use oci_spec::runtime::{
     get_default_readonly_paths,
 };
 
+use crate::kernel::ids::Table;
 use crate::kernel::{capabilities, seccomp};
 use crate::request::{NetworkMode, Request};
 
@@ -29,6 +30,8 @@ pub struct Place<'a> {
     pub directory: &'a Path,
     /// The host's name, which a container on the host's network carries.
     pub host_name: &'a str,
+    /// The table of its user namespace, if it has one.
+    pub ids: Option<&'a Table>,
     /// The container whose network it shares.
     pub shared: Option<Shared<'a>>,
 }
@@ -182,6 +185,9 @@ fn linux(request: &Request, place: &Place<'_>) -> Result<oci_spec::runtime::Linu
     if request.network != NetworkMode::Host {
         kinds.push(LinuxNamespaceType::Network);
     }
+    if place.ids.is_some() {
+        kinds.push(LinuxNamespaceType::User);
+    }
     let namespace = |kind| {
         let builder = LinuxNamespaceBuilder::default().typ(kind);
         match place.shared {
@@ -195,6 +201,11 @@ fn linux(request: &Request, place: &Place<'_>) -> Result<oci_spec::runtime::Linu
         .namespaces(namespaces?)
         .cgroups_path(Path::new("/rmac").join(place.id))
         .resources(request.resources.clone().unwrap_or_default());
+    if let Some(Table { uids, gids }) = place.ids {
+        builder = builder
+            .uid_mappings(uids.clone())
+            .gid_mappings(gids.clone());
+    }
     if !request.privileged {
         builder = builder
             .masked_paths(get_default_maskedpaths())

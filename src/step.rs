@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use crate::kernel::rootfs::Root;
 use crate::kernel::terminal::{Pty, Stdio};
 use crate::kernel::{
-    attributes, capabilities, cgroups, devices, gate, hooks, identity, ids, limits, mounts,
-    namespaces, program, rootfs, seccomp, signals, sysctl, terminal, user,
+    attributes, capabilities, cgroups, devices, gate, hooks, identity, ids, keyring, limits,
+    mounts, namespaces, program, rootfs, seccomp, signals, sysctl, terminal, user,
 };
 use crate::lesson::{Lesson, Shell};
 use crate::net::netlink::Wires;
@@ -64,6 +64,8 @@ pub enum Step {
     Attribute(attributes::Step),
     /// See [`gate`].
     Gate(gate::Step),
+    /// See [`keyring`].
+    Keyring(keyring::Step),
 }
 
 /// What the steps hand on to each other on one side of the clone.
@@ -96,6 +98,12 @@ pub struct Place {
     pub gate: Option<OwnedFd>,
     /// The child's end of the talk with the host.
     pub speaker: Option<OwnedFd>,
+    /// User namespaces made to translate the owners of mounts, by their tables.
+    pub lent: Vec<(ids::Table, OwnedFd)>,
+    /// Mounts that the host has copied for the child to attach.
+    pub fetched: mounts::Fetched,
+    /// The tree that the host has stacked for the child to attach.
+    pub tree: Option<OwnedFd>,
     /// The home directory of the user that the program runs as.
     pub home: Option<String>,
 }
@@ -124,6 +132,7 @@ macro_rules! each {
             Step::Sysctl($step) => $what,
             Step::Attribute($step) => $what,
             Step::Gate($step) => $what,
+            Step::Keyring($step) => $what,
         }
     };
 }
@@ -161,6 +170,7 @@ impl Step {
             Step::Sysctl(_) => "sysctl",
             Step::Attribute(_) => "attributes",
             Step::Gate(_) => "gate",
+            Step::Keyring(_) => "keyring",
         }
     }
 
@@ -173,9 +183,21 @@ impl Step {
                 place.root = Some(step.make_root()?);
                 Ok(())
             }
+            Step::Rootfs(step @ rootfs::Step::Stack { .. }) => {
+                place.tree = Some(step.take_stack(&place.lent)?);
+                Ok(())
+            }
+            Step::Rootfs(step @ rootfs::Step::Attach(_)) => {
+                let tree = place.tree.take().context("the host has stacked no tree")?;
+                place.root = Some(step.attach(tree)?);
+                Ok(())
+            }
             Step::Rootfs(step @ rootfs::Step::Private(_)) => step.take_first(),
             Step::Rootfs(step) => step.take(tree(&place.root)?),
-            Step::Mount(step) => step.take(tree(&place.root)?),
+            Step::Mount(step @ mounts::Step::Fetch(_)) => {
+                step.take_fetch(&place.lent, &mut place.fetched)
+            }
+            Step::Mount(step) => step.take(tree(&place.root)?, &place.fetched),
             Step::Device(step) => step.take(place.dev()?.as_fd()),
             Step::Identity(step) => step.take(),
             Step::Link(step) => step.take(place.wires.as_mut().context("no network to work on")?),
@@ -194,11 +216,12 @@ impl Step {
                 Ok(())
             }
             Step::Program(step) => step.take(place.home.as_deref()),
-            Step::Ids(step) => step.take(place.pid),
+            Step::Ids(step) => step.take(place.pid, &mut place.lent),
             // In the container's own pid namespace its first process is this one.
             Step::Hook(step) => step.take(place.pid.or_else(|| Some(nix::unistd::getpid()))),
             Step::Sysctl(step) => step.take(),
             Step::Attribute(step) => step.take(),
+            Step::Keyring(step) => step.take(),
             Step::Gate(step) => {
                 let gate = place.gate.take().context("no gate to wait at")?;
                 (place.root, place.dev, place.stdio) = (None, None, None);
@@ -278,6 +301,10 @@ impl Place {
                 self.stdio = Some(Stdio::Terminal(slave));
                 Ok(())
             }
+            terminal::Step::Give { .. } => match &self.stdio {
+                Some(stdio) => step.take_give(stdio),
+                None => Ok(()),
+            },
             terminal::Step::Session => {
                 step.take_session(self.stdio.as_ref().context("no input and output to take")?)
             }

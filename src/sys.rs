@@ -7,6 +7,8 @@
 pub mod bpf;
 pub mod capabilities;
 pub mod heap;
+pub mod keys;
+pub mod owners;
 pub mod packet;
 pub mod seccomp;
 pub mod signals;

@@ -14,6 +14,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+/// Where root's rmac keeps what survives a reboot; an ordinary user's lies in `$XDG_DATA_HOME/rmac`.
+pub const ROOT: &str = "/var/lib/rmac";
+
+/// Where root's rmac keeps what does not; an ordinary user's lies in `$XDG_RUNTIME_DIR/rmac`.
+pub const RUNROOT: &str = "/run/rmac";
+
 /// A minimal, daemonless container runtime with built-in macvlan networking
 #[derive(Debug, Parser)]
 #[command(
@@ -39,7 +45,7 @@ pub struct Roots {
         long,
         global = true,
         env = "RMAC_ROOT",
-        default_value = "/var/lib/rmac",
+        default_value = ROOT,
         value_name = "DIR",
         hide_env_values = true
     )]
@@ -49,7 +55,7 @@ pub struct Roots {
         long,
         global = true,
         env = "RMAC_RUNROOT",
-        default_value = "/run/rmac",
+        default_value = RUNROOT,
         value_name = "DIR",
         hide_env_values = true
     )]

@@ -119,6 +119,9 @@ pub struct ContainerArgs {
     /// Security options: no-new-privileges, seccomp=unconfined
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,
+    /// User namespace to use: host, or auto for numbers of its own, auto:size=N,uidmapping=IN:OUT:N,gidmapping=IN:OUT:N
+    #[arg(long, value_name = "MODE")]
+    pub userns: Option<String>,
     /// Signal to stop the container
     #[arg(long, value_name = "SIGNAL")]
     pub stop_signal: Option<String>,

@@ -14,7 +14,7 @@ use crate::cli::network;
 use crate::net::endpoint::Endpoint;
 use crate::out;
 use crate::out::stream::outln;
-use crate::request::{Bind, NetworkMode, Request};
+use crate::request::{Bind, NetworkMode, Request, Userns};
 use crate::spec;
 use crate::store::containers::{self, Record, State, Status};
 use crate::store::{Home, networks, short};
@@ -191,6 +191,7 @@ fn host_config(record: &Record) -> Value {
         "Memory": memory.unwrap_or(0),
         "NanoCpus": quota.unwrap_or(0) * 10_000,
         "PidsLimit": resources.pids().as_ref().map(|pids| pids.limit()),
+        "UsernsMode": userns_mode(request),
         "Ulimits": request.rlimits.iter().map(ulimit_value).collect::<Vec<_>>(),
     })
 }
@@ -223,6 +224,15 @@ fn security_options(request: &Request) -> Vec<String> {
     ];
     let wanted = wanted.into_iter().filter(|(on, _)| *on);
     wanted.map(|(_, option)| option.to_owned()).collect()
+}
+
+/// As it was given, for `--userns`.
+fn userns_mode(request: &Request) -> String {
+    match &request.userns {
+        None => String::new(),
+        Some(Userns::Host) => "host".into(),
+        Some(Userns::Auto { .. }) => "auto".into(),
+    }
 }
 
 fn ulimit_value(limit: &PosixRlimit) -> Value {

@@ -22,16 +22,18 @@ pub mod top;
 pub mod version;
 pub mod volume;
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 
 use crate::cli::container::ContainerCommand;
 use crate::cli::image::ImageCommand;
 use crate::cli::network::NetworkCommand;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ROOT, RUNROOT, Roots};
 use crate::exit;
 use crate::out::stream::outln;
 use crate::store::Home;
-use crate::supervise::heal;
+use crate::supervise::{heal, rootless};
 
 /// The exit code of a failure of the verb itself.
 pub fn usual_failure(command: &Command) -> u8 {
@@ -43,14 +45,16 @@ pub fn usual_failure(command: &Command) -> u8 {
 
 /// Does what the command line says; the exit code.
 pub fn run(cli: Cli) -> Result<u8> {
-    let home = Home {
-        root: absolute(&cli.roots.root)?,
-        runroot: absolute(&cli.roots.runroot)?,
-    };
+    let user = !nix::unistd::geteuid().is_root();
+    let home = home(&cli.roots, user)?;
     match &cli.command {
         Command::Version(args) => return version::version(args),
         Command::Completion(args) => return version::completion(args),
-        _ => require_root()?,
+        _ if user => {
+            require_nothing_of_roots(&cli.command)?;
+            rootless::enter(&home)?;
+        }
+        _ => (),
     }
     if needs_order(&cli.command) {
         heal::sweep(&home);
@@ -163,15 +167,40 @@ pub fn each(names: &[String], mut act: impl FnMut(&str) -> Result<String>) -> Re
     }
 }
 
-fn require_root() -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
+/// Where rmac keeps its state; an ordinary user's where nothing else is said.
+fn home(roots: &Roots, user: bool) -> Result<Home> {
+    let (root, runroot) = (absolute(&roots.root)?, absolute(&roots.runroot)?);
+    let (own_root, own_runroot) = (root == Path::new(ROOT), runroot == Path::new(RUNROOT));
+    if !user || !(own_root || own_runroot) {
+        return Ok(Home { root, runroot });
+    }
+    let own = rootless::home()?;
+    Ok(Home {
+        root: if own_root { own.root } else { root },
+        runroot: if own_runroot { own.runroot } else { runroot },
+    })
+}
+
+/// What an ordinary user cannot do whatever the namespace.
+fn require_nothing_of_roots(command: &Command) -> Result<()> {
+    if matches!(command, Command::Lab(_)) {
         bail!(
-            "permission denied: rmac makes namespaces, mounts and links, which takes root (try sudo)"
+            "permission denied: the lab's bridge and links belong to the host's network, which is root's (try sudo)"
         );
+    }
+    let makes_links = matches!(
+        command,
+        Command::Network(NetworkCommand::Create(_) | NetworkCommand::Connect(_))
+    );
+    if makes_links {
+        bail!("permission denied: {LINKS_ARE_ROOTS}");
     }
     Ok(())
 }
 
-fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf> {
+/// Why an ordinary user has no macvlan.
+const LINKS_ARE_ROOTS: &str = "a macvlan link is made from its parent, a link of the host, which belongs to root: run rmac as root (sudo), or the container with --network none";
+
+fn absolute(path: &Path) -> Result<std::path::PathBuf> {
     Ok(std::path::absolute(path)?)
 }

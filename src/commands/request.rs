@@ -2,6 +2,7 @@
 //! its text.
 
 pub mod networks;
+pub mod userns;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,7 +31,7 @@ pub fn request(args: &ContainerArgs) -> Result<Request> {
     }
     let (binds, tmpfs) = volume::mounts(&args.volume, &args.mount, &args.tmpfs)?;
     let (no_new_privileges, seccomp_unconfined) = security(&args.security_opt)?;
-    Ok(Request {
+    let request = Request {
         image: args.image.clone(),
         command: args.command.clone(),
         entrypoint: args
@@ -71,8 +72,11 @@ pub fn request(args: &ContainerArgs) -> Result<Request> {
             .map(|text| ulimit(text))
             .collect::<Result<_>>()?,
         resources: resources(args)?,
+        userns: args.userns.as_deref().map(userns::userns).transpose()?,
         detach_keys: args.detach_keys.clone(),
-    })
+    };
+    userns::check(&request)?;
+    Ok(request)
 }
 
 /// The variables of the files, then those of the flags. A name without a value takes the caller's; one

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use oci_spec::runtime::LinuxResources;
 use rootfs_fetch::{Image, Platform, Progress, PullOptions, PullPolicy, Store};
 
 use super::attach::follow;
@@ -17,16 +18,17 @@ use crate::exit::Coded;
 use crate::explain::script;
 use crate::kernel::capabilities::{self, Base};
 use crate::kernel::cgroups::Layout;
+use crate::kernel::ids::Table;
 use crate::out::stream::{errln, out, outln};
-use crate::request::{NetworkMode, Request};
+use crate::request::{NetworkMode, Request, Userns};
 use crate::spec;
 use crate::store::claim::{Attempt, Claim};
 use crate::store::containers::{self, Record, State};
-use crate::store::{Home, networks, new_id};
+use crate::store::{Home, ids, networks, new_id};
 use crate::supervise::client::{self, Options};
 use crate::supervise::monitor::OnFailure;
 use crate::supervise::start::{self, Attach, How};
-use crate::supervise::{claims, heal, names};
+use crate::supervise::{claims, heal, names, rootless};
 
 /// `rmac run`.
 pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
@@ -117,6 +119,9 @@ fn make(home: &Home, args: &ContainerArgs, mut request: Request) -> Result<(Reco
             path.display()
         );
     }
+    if rootless::is() {
+        within_reach(&mut request)?;
+    }
     if let NetworkMode::Container(owner) = &mut request.network {
         *owner = owner_of_network(home, owner)?;
     }
@@ -137,6 +142,7 @@ fn make(home: &Home, args: &ContainerArgs, mut request: Request) -> Result<(Reco
         layers: image.layers,
         image_config: image.config.config().clone().unwrap_or_default(),
         request,
+        ids: None,
         endpoints: vec![],
     };
     let made = fill(home, &mut record, args, &networks);
@@ -150,7 +156,12 @@ fn fill(
     args: &ContainerArgs,
     networks: &[crate::net::network::Network],
 ) -> Result<()> {
-    containers::make_directory(home, &record.id, record.layers.last().map(PathBuf::as_path))?;
+    if let Some(Userns::Auto { size, uids, gids }) = &record.request.userns {
+        let first = ids::claim(home, &record.id, *size)?;
+        record.ids = Some(Table::of_range(first, *size, uids, gids));
+    }
+    let top = record.layers.last().map(PathBuf::as_path);
+    containers::make_directory(home, &record.id, top, record.ids.as_ref())?;
     match &args.name {
         Some(name) => {
             containers::claim_name(home, &record.id, name)?;
@@ -167,6 +178,32 @@ fn fill(
     record.save(home)?;
     if let Some(path) = &args.cidfile {
         write_cidfile(path, &record.id)?;
+    }
+    Ok(())
+}
+
+/// What an ordinary user cannot have is refused, or said where the container can do without.
+fn within_reach(request: &mut Request) -> Result<()> {
+    match request.network {
+        NetworkMode::Networks(_) => bail!("permission denied: {}", super::LINKS_ARE_ROOTS),
+        NetworkMode::Host => bail!(
+            "permission denied: /sys of the host's network cannot be mounted by an ordinary user: run rmac as root (sudo), or the container with --network none"
+        ),
+        NetworkMode::Container(_) | NetworkMode::None => (),
+    }
+    if matches!(request.userns, Some(Userns::Auto { .. })) {
+        bail!(
+            "--userns auto takes root, who has numbers to give: an ordinary user's containers are in that user's namespace already"
+        );
+    }
+    if request
+        .resources
+        .take()
+        .is_some_and(|resources| resources != LinuxResources::default())
+    {
+        errln!(
+            "WARNING: an ordinary user has no cgroups: the container runs without limits of memory, CPU and processes"
+        );
     }
     Ok(())
 }

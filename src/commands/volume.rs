@@ -77,7 +77,7 @@ fn volume(text: &str) -> Result<Bind> {
 fn bind_options(words: &str, text: &str) -> Result<Vec<String>> {
     const KNOWN: &[&str] = &[
         "ro", "rw", "z", "Z", "private", "rprivate", "shared", "rshared", "slave", "rslave",
-        "nosuid", "nodev", "noexec",
+        "nosuid", "nodev", "noexec", "idmap",
     ];
     let words: Vec<String> = words
         .split(',')

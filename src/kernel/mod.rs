@@ -9,6 +9,7 @@ pub mod hooks;
 pub mod identity;
 pub mod ids;
 pub mod init;
+pub mod keyring;
 pub mod limits;
 pub mod mounts;
 pub mod namespaces;

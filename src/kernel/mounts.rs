@@ -8,19 +8,25 @@
 mod attach;
 mod cgroup;
 mod copy;
+mod fetch;
+mod told;
 mod words;
 
-use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nix::mount::{MsFlags, mount};
+use nix::mount::MsFlags;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::cgroups::Layout;
+use super::ids::Table;
 use super::namespaces;
-use super::rootfs::{Root, path_of};
+use super::rootfs::Root;
 use crate::lesson::{Lesson, Shell};
+use told::in_root;
+
+pub use fetch::{Fetched, Which, fetch, lenders};
 
 /// What can be done about mounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +58,13 @@ pub enum Step {
         recursive: Recursive,
         /// How mounts travel between host and container.
         propagation: MsFlags,
+        /// By which table the owners of files are translated (`idmap`), if by any.
+        ids: Option<Table>,
     },
+    /// Host: copy the mount that a [`Step::Bind`] wants, for the child to attach.
+    Fetch(Box<Step>),
+    /// Attach at this path what the host has copied.
+    Attach(PathBuf),
     /// A tmpfs that begins with what the image has there.
     CopyUp {
         /// Where in the container.
@@ -89,10 +101,11 @@ pub struct Recursive {
 /// The mounts of `spec` in its order. The cgroup file system is one mount or several, as `layout` has it.
 pub fn plan(spec: &Spec, layout: &Layout) -> Result<Vec<Step>> {
     let mut steps = vec![];
+    let table = super::ids::table(spec)?;
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     for mount in spec.mounts().as_deref().unwrap_or_default() {
-        match words::step_of(mount)? {
+        match words::step_of(mount, table.as_ref())? {
             Step::Filesystem {
                 kind,
                 target,
@@ -152,12 +165,22 @@ impl Step {
     /// The reason.
     pub fn why(&self) -> Lesson {
         match self {
-            Step::Filesystem { kind, .. } => filesystem_lesson(kind),
+            Step::Filesystem { kind, .. } => told::filesystem_lesson(kind),
             Step::Bind { .. } => Lesson {
                 why: "a file or directory of the host shows at a path of the container: a volume, or one of the files \
                       that tell host name, hosts and name servers",
                 without: "the program would find what the image has there, and nothing of the host",
                 man: "mount(2), MS_BIND; open_tree(2)",
+            },
+            Step::Fetch(_) => Lesson {
+                why: "only the host may walk its directories and say whose files show as whose, so it makes the mount, and the container attaches it",
+                without: "the container's root, who is nobody on the host, could not reach the file, nor write to it",
+                man: "open_tree(2), mount_setattr(2)",
+            },
+            Step::Attach(_) => Lesson {
+                why: "the mount that the host has made is put into the container's tree",
+                without: "the program would find what the image has there, and nothing of the host",
+                man: "move_mount(2)",
             },
             Step::CopyUp { .. } => Lesson {
                 why: "a file system in memory hides the image's files, so they are copied into it first",
@@ -199,12 +222,14 @@ impl Step {
                 attributes,
                 recursive,
                 ..
-            } => Shell::Bash(bind_shell(
+            } => Shell::Bash(told::bind_shell(
                 source,
                 target,
                 *scope,
                 attributes | recursive.set,
             )),
+            Step::Fetch(bind) => Shell::Note(format!("{bind}: below, by the container's part")),
+            Step::Attach(target) => Shell::Note(format!("move_mount to {}", target.display())),
             Step::CopyUp { target, data, .. } => Shell::Bash(format!(
                 "copy=$(mktemp -d) && cp -a {at}/. \"$copy\" && mount -t tmpfs -o {} tmpfs {at} && cp -a \"$copy\"/. {at}",
                 Shell::quote(data),
@@ -221,8 +246,16 @@ impl Step {
         }
     }
 
-    /// Takes the step in the tree `root`.
-    pub fn take(&self, root: &Root) -> Result<()> {
+    /// Takes [`Step::Fetch`]: by the host, who has made the user namespaces `lent`.
+    pub fn take_fetch(&self, lent: &[(Table, OwnedFd)], fetched: &mut Fetched) -> Result<()> {
+        match self {
+            Step::Fetch(bind) => fetch::take(bind, lent, fetched).with_context(|| self.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the step in the tree `root`, with what the host has fetched.
+    pub fn take(&self, root: &Root, fetched: &Fetched) -> Result<()> {
         let taken = match self {
             Step::Filesystem {
                 kind,
@@ -232,14 +265,7 @@ impl Step {
                 data,
             } => {
                 let at = attach::filesystem_target(root, kind, target)?;
-                mount(
-                    Some(source.as_str()),
-                    &path_of(&at),
-                    Some(kind.as_str()),
-                    *flags,
-                    Some(data.as_str()),
-                )
-                .map_err(anyhow::Error::from)
+                attach::filesystem(&at, kind, source, *flags, data).map_err(anyhow::Error::from)
             }
             Step::Bind {
                 source,
@@ -248,6 +274,7 @@ impl Step {
                 attributes,
                 recursive,
                 propagation,
+                ..
             } => attach::source(source, *scope).and_then(|tree| {
                 attach::set(&tree, *scope, *attributes, *recursive, *propagation)?;
                 attach::bind(root, &tree, target)
@@ -257,121 +284,15 @@ impl Step {
                 flags,
                 data,
             } => attach::copy_up(root, target, *flags, data),
+            Step::Fetch(_) => Ok(()),
+            Step::Attach(target) => {
+                let tree = fetched.iter().find(|(path, _)| path == target);
+                tree.context("the host has not fetched it")
+                    .and_then(|(_, tree)| attach::bind(root, tree, target))
+            }
             Step::Mask(path) => attach::mask(root, path),
             Step::ReadOnly(path) => attach::read_only(root, path),
         };
         taken.with_context(|| self.to_string())
     }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::Filesystem {
-                kind,
-                source,
-                target,
-                flags,
-                data,
-            } => {
-                write!(
-                    f,
-                    "mount({source:?}, {target:?}, {kind:?}, {}, {data:?})",
-                    words::names(*flags)
-                )
-            }
-            Step::Bind {
-                source,
-                target,
-                scope,
-                attributes,
-                recursive,
-                ..
-            } => {
-                let scope = if *scope == Scope::Recursive {
-                    "MS_BIND|MS_REC"
-                } else {
-                    "MS_BIND"
-                };
-                let ro = if (attributes | recursive.set) & nix::libc::MOUNT_ATTR_RDONLY == 0 {
-                    ""
-                } else {
-                    "|MS_RDONLY"
-                };
-                write!(f, "mount({source:?}, {target:?}, NULL, {scope}{ro})")
-            }
-            Step::CopyUp {
-                target,
-                flags,
-                data,
-            } => write!(
-                f,
-                "mount(\"tmpfs\", {target:?}, \"tmpfs\", {}, {data:?}) [with the image's files]",
-                words::names(*flags)
-            ),
-            Step::Mask(path) => write!(f, "mount(\"/dev/null\", {path:?}, NULL, MS_BIND)"),
-            Step::ReadOnly(path) => write!(f, "mount({path:?}, {path:?}, NULL, MS_BIND|MS_RDONLY)"),
-        }
-    }
-}
-
-fn filesystem_lesson(kind: &str) -> Lesson {
-    let (why, without, man) = match kind {
-        "proc" => (
-            "/proc shows the processes of the pid namespace in which it is mounted",
-            "ps would find no processes, and the program no /proc/self",
-            "proc(5), pid_namespaces(7)",
-        ),
-        "sysfs" => (
-            "/sys shows the devices, and of the links only those of this network namespace",
-            "programs that look for their network links in /sys/class/net would find none",
-            "sysfs(5), network_namespaces(7)",
-        ),
-        "devpts" => (
-            "an own instance of the pseudo-terminals",
-            "the container could open the terminals of the host's users",
-            "pts(4), devpts documentation of the kernel",
-        ),
-        "mqueue" => (
-            "the POSIX message queues of this IPC namespace",
-            "mq_open would find no queues",
-            "mq_overview(7)",
-        ),
-        "cgroup" | "cgroup2" => (
-            "the container's own limits, to read",
-            "a runtime such as the JVM could not see how much memory it may use",
-            "cgroups(7)",
-        ),
-        _ => (
-            "a file system in memory",
-            "the program would find what the image has there",
-            "tmpfs(5)",
-        ),
-    };
-    Lesson { why, without, man }
-}
-
-fn bind_shell(source: &Path, target: &Path, scope: Scope, attributes: u64) -> String {
-    let at = in_root(target);
-    let source = Shell::quote(&source.to_string_lossy());
-    let how = if scope == Scope::Recursive {
-        "--rbind"
-    } else {
-        "--bind"
-    };
-    let words = words::attribute_words(attributes);
-    let remount = if words.is_empty() {
-        String::new()
-    } else {
-        format!("\nmount -o remount,bind,{} {at}", words.join(","))
-    };
-    format!(
-        "if [ -d {source} ]; then mkdir -p {at}; else mkdir -p \"$(dirname {at})\"; [ -e {at} ] || : > {at}; fi\n\
-         mount {how} {source} {at}{remount}"
-    )
-}
-
-/// A path of the container as the script's host sees it.
-fn in_root(path: &Path) -> String {
-    format!("\"$root\"{}", Shell::quote(&path.to_string_lossy()))
 }

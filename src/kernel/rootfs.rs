@@ -17,12 +17,15 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 
+use super::ids::Table;
 use crate::lesson::{Lesson, Shell};
-use crate::sys::{self, FsContext};
+use crate::sys;
 
 mod propagation;
+mod stack;
 
 pub use propagation::{at_first, at_last};
+pub use stack::{Marks, id_mapped};
 
 /// What can be done about the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +42,24 @@ pub enum Step {
         work: PathBuf,
         /// Where the tree is attached.
         at: PathBuf,
+        /// Where the layers say what of a lower one is gone.
+        marks: Marks,
     },
+    /// Host: stack the layers, each shown with its owners translated by `ids`, and attach the tree nowhere.
+    Stack {
+        /// The read-only directories, the lowest first.
+        lower: Vec<PathBuf>,
+        /// The directory that takes the changes; its files belong to the container's numbers.
+        upper: PathBuf,
+        /// overlayfs's scratch directory, beside `upper`.
+        work: PathBuf,
+        /// Where Linux before 6.15, which stacks attached mounts only, gets them attached.
+        at: PathBuf,
+        /// The container's table.
+        ids: Table,
+    },
+    /// Attach the tree that the host has stacked at a directory.
+    Attach(PathBuf),
     /// Use a ready directory as the tree (OCI bundles).
     Directory(PathBuf),
     /// Make the tree the root of this mount namespace and let go of the host's.
@@ -141,6 +161,16 @@ impl Step {
                 without: "every container would need a full copy of the image",
                 man: "Documentation/filesystems/overlayfs.rst",
             },
+            Step::Stack { .. } => Lesson {
+                why: "the layers belong to the image's numbers; each is shown as a mount that translates them to the container's, and the stack is made of those",
+                without: "the image's files would belong to nobody in the container, or a copy of the image to each container",
+                man: "mount_setattr(2), \"ID-mapped mounts\"; Documentation/filesystems/overlayfs.rst",
+            },
+            Step::Attach(_) => Lesson {
+                why: "what the host has stacked becomes part of the container's mount namespace, where pivot_root finds it",
+                without: "the container would have no tree",
+                man: "move_mount(2)",
+            },
             Step::Directory(_) => Lesson {
                 why: "pivot_root needs the new root to be a mount of its own, which a bind mount makes of a directory",
                 without: "pivot_root would fail with EINVAL",
@@ -174,24 +204,18 @@ impl Step {
                 Shell::Note(format!("{self}: mount --make-shared /, after the pivot"))
             }
             Step::Private(_) => Shell::Bash("mount --make-rprivate /".into()),
+            Step::Stack { .. } => Shell::Note(format!(
+                "{self}: util-linux 2.39: mount --bind -o X-mount.idmap=/proc/$lender/ns/user, then mount -t overlay"
+            )),
+            Step::Attach(at) => Shell::Note(format!("root={}: {self}", at.display())),
             Step::Overlay {
                 lower,
                 upper,
                 work,
                 at,
+                marks,
             } => {
-                // mount(8) wants the topmost layer first.
-                let lower: Vec<_> = lower
-                    .iter()
-                    .rev()
-                    .map(|dir| dir.to_string_lossy())
-                    .collect();
-                let options = format!(
-                    "lowerdir={},upperdir={},workdir={}",
-                    lower.join(":"),
-                    upper.display(),
-                    work.display()
-                );
+                let options = stack::options(lower, upper, work, *marks);
                 Shell::Bash(format!(
                     "root={at}\nmount -t overlay overlay -o {} \"$root\"",
                     Shell::quote(&options),
@@ -220,10 +244,11 @@ impl Step {
                 upper,
                 work,
                 at,
+                marks,
             } => {
-                let tree = match stack(lower, upper, work) {
+                let tree = match stack::stack(lower, upper, work, *marks) {
                     Err(Errno::EINVAL | Errno::ENOSYS) => {
-                        stack_with_mount(lower, upper, work, at)?;
+                        stack::stack_with_mount(lower, upper, work, at, *marks)?;
                         return open_directory(at).map(Root);
                     }
                     other => other.with_context(|| format!("{self}"))?,
@@ -248,10 +273,38 @@ impl Step {
         }
     }
 
+    /// Takes [`Step::Stack`]; the tree is for the child to attach. `lent` are the user namespaces that were made.
+    pub fn take_stack(&self, lent: &[(Table, OwnedFd)]) -> Result<OwnedFd> {
+        let Step::Stack {
+            lower,
+            upper,
+            work,
+            at,
+            ids,
+        } = self
+        else {
+            bail!("{self} stacks nothing");
+        };
+        let lender = lent.iter().find(|(table, _)| table == ids);
+        let (_, lender) = lender.context("no user namespace to translate by")?;
+        stack::stack_mapped(lower, upper, work, at, lender).with_context(|| self.to_string())
+    }
+
+    /// Takes [`Step::Attach`] of the tree `tree`.
+    pub fn attach(&self, tree: OwnedFd) -> Result<Root> {
+        let Step::Attach(at) = self else {
+            bail!("{self} attaches nothing");
+        };
+        let at = open_directory(at)?;
+        sys::move_mount(tree.as_fd(), at.as_fd()).context("move_mount the overlay")?;
+        Ok(Root(tree))
+    }
+
     /// Takes the step, for those that do not make the tree.
     pub fn take(&self, root: &Root) -> Result<()> {
         match self {
             Step::Private(_) | Step::Overlay { .. } | Step::Directory(_) => Ok(()),
+            Step::Stack { .. } | Step::Attach(_) => Ok(()),
             Step::Pivot => pivot(root),
             Step::MoveRoot => move_root(root),
             Step::ReadOnly => {
@@ -292,64 +345,20 @@ impl fmt::Display for Step {
                 if lower.len() == 1 { "" } else { "s" },
                 upper.display()
             ),
+            Step::Stack { lower, upper, .. } => write!(
+                f,
+                "mount_setattr(MOUNT_ATTR_IDMAP) of {} layer{}, fsmount(\"overlay\", upperdir={})",
+                lower.len(),
+                if lower.len() == 1 { "" } else { "s" },
+                upper.display()
+            ),
+            Step::Attach(at) => write!(f, "move_mount(the overlay, {at:?})"),
             Step::Directory(path) => write!(f, "mount({path:?}, {path:?}, NULL, MS_BIND|MS_REC)"),
             Step::Pivot => write!(f, "pivot_root(\".\", \".\"), umount2(\".\", MNT_DETACH)"),
             Step::MoveRoot => write!(f, "mount(\".\", \"/\", NULL, MS_MOVE), chroot(\".\")"),
             Step::ReadOnly => write!(f, "mount_setattr(\"/\", MOUNT_ATTR_RDONLY)"),
         }
     }
-}
-
-/// The new way (fsopen, fsconfig, fsmount): each layer is a parameter of its own, so their number is
-/// not limited by the page that mount(2) has for all options; `lowerdir+` needs Linux 6.5.
-fn stack(lower: &[PathBuf], upper: &Path, work: &Path) -> nix::Result<OwnedFd> {
-    let build = || -> std::io::Result<OwnedFd> {
-        let overlay = FsContext::open("overlay")?;
-        // What mountinfo shows as the source; the kernel takes no notice.
-        overlay.set("source", Path::new("overlay"))?;
-        for layer in lower.iter().rev() {
-            overlay.set("lowerdir+", layer)?;
-        }
-        overlay.set("upperdir", upper)?;
-        overlay.set("workdir", work)?;
-        overlay.mount(0)
-    };
-    build().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EINVAL)))
-}
-
-/// The old way, for kernels before 6.5: all options in one string of at most a page.
-fn stack_with_mount(lower: &[PathBuf], upper: &Path, work: &Path, at: &Path) -> Result<()> {
-    let lower: Vec<_> = lower
-        .iter()
-        .rev()
-        .map(|dir| dir.to_string_lossy())
-        .collect();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        lower.join(":"),
-        upper.display(),
-        work.display()
-    );
-    if options.len() >= 4096 {
-        bail!(
-            "the image has {} layers, more than mount(2) can name; Linux 6.5 lifts this limit",
-            lower.len()
-        );
-    }
-    mount(
-        Some("overlay"),
-        at,
-        Some("overlay"),
-        MsFlags::empty(),
-        Some(options.as_str()),
-    )
-    .with_context(|| {
-        format!(
-            "mount the overlay of {} layers at {}",
-            lower.len(),
-            at.display()
-        )
-    })
 }
 
 /// `pivot_root(".", ".")` puts the old root on top of the new one, so no directory for it is needed;

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
+use nix::unistd::{Gid, Uid};
 use oci_spec::runtime::Process;
 
 use super::rootfs::Root;
@@ -27,6 +28,13 @@ pub enum Step {
     Pty {
         /// Its size, where the caller's is known.
         size: Option<(u16, u16)>,
+    },
+    /// Host: give the program's pipes to the container's root, who could not open `/dev/stdout` again.
+    Give {
+        /// Its user number outside.
+        uid: u32,
+        /// Its group number outside.
+        gid: u32,
     },
     /// Begin a session and make descriptors 0, 1 and 2 the program's.
     Session,
@@ -91,6 +99,11 @@ impl Step {
                 without: "a shell would show no prompt and no job control, and ctrl-c would not reach it",
                 man: "pty(7), ioctl_tty(2)",
             },
+            Step::Give { .. } => Lesson {
+                why: "the pipes were made by the host's root, who is nobody in the container's user namespace",
+                without: "`echo > /dev/stdout` would fail: permission denied",
+                man: "pipe(7), user_namespaces(7)",
+            },
             Step::Session => Lesson {
                 why: "a session of its own cuts the program off from the caller's terminal; its descriptors 0, 1 and 2 \
                       become the container's",
@@ -106,6 +119,7 @@ impl Step {
             Step::Console { .. } | Step::Pty { .. } => Shell::Note(
                 "open(\"/dev/pts/ptmx\"): a script has no use for a second terminal; the program keeps this one".into(),
             ),
+            Step::Give { .. } => Shell::Note(format!("{self}: left out, since the program keeps your terminal")),
             Step::Session => Shell::Note("setsid(): left out, so that the program keeps your terminal".into()),
         }
     }
@@ -122,6 +136,22 @@ impl Step {
             .context("open_tree the terminal")?;
         sys::move_mount(tree.as_fd(), console.as_fd()).context("move_mount onto /dev/console")?;
         Ok(Some(pty))
+    }
+
+    /// Takes [`Step::Give`] with `stdio`.
+    pub fn take_give(&self, stdio: &Stdio) -> Result<()> {
+        let (Step::Give { uid, gid }, Stdio::Pipes(pipes)) = (self, stdio) else {
+            return Ok(());
+        };
+        let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+        for pipe in pipes {
+            let status = nix::sys::stat::fstat(pipe).context("fstat")?;
+            // Not /dev/null, which is everybody's.
+            if status.st_mode & nix::libc::S_IFMT == nix::libc::S_IFIFO {
+                nix::unistd::fchown(pipe, Some(uid), Some(gid)).context("fchown a pipe")?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes [`Step::Session`] with `stdio`.
@@ -146,6 +176,7 @@ impl fmt::Display for Step {
             Step::Console { .. } | Step::Pty { .. } => {
                 write!(f, "open(\"/dev/pts/ptmx\"), ioctl(TIOCGPTPEER)")
             }
+            Step::Give { uid, gid } => write!(f, "fchown(the program's pipes, {uid}, {gid})"),
             Step::Session => write!(f, "setsid(), dup2(.., 0|1|2)"),
         }
     }

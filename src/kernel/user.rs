@@ -232,7 +232,7 @@ fn own_stdio(uid: u32) -> Result<()> {
         if kind == nix::libc::S_IFIFO || terminal {
             match nix::unistd::fchown(fd, Some(Uid::from_raw(uid)), None) {
                 // In a user namespace what was opened outside belongs to nobody, and stays so.
-                Ok(()) | Err(Errno::EPERM | Errno::EROFS) => (),
+                Ok(()) | Err(Errno::EPERM | Errno::EROFS | Errno::EINVAL) => (),
                 Err(errno) => return Err(errno).context("fchown the program's output"),
             }
         }
@@ -240,11 +240,35 @@ fn own_stdio(uid: u32) -> Result<()> {
     Ok(())
 }
 
+/// EINVAL: the container's user namespace has no such number.
+fn unknown(errno: Errno) -> anyhow::Error {
+    match errno {
+        Errno::EINVAL => anyhow::anyhow!(
+            "the container's user namespace has no such user or group: --userns auto:size=N gives more numbers; an ordinary user has one alone without lines in /etc/subuid and /etc/subgid and newuidmap (Debian's package uidmap)"
+        ),
+        errno => errno.into(),
+    }
+}
+
+fn groups_are_fixed() -> bool {
+    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|word| word.trim() == "deny")
+}
+
 fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     let all: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    setgroups(&all).with_context(|| format!("setgroups([{}])", list(groups)))?;
-    setgid(Gid::from_raw(gid)).with_context(|| format!("setgid({gid})"))?;
-    setuid(Uid::from_raw(uid)).with_context(|| format!("setuid({uid})"))
+    match setgroups(&all) {
+        // In a namespace that an ordinary user has made alone, groups cannot be left.
+        Err(Errno::EPERM) if groups_are_fixed() => (),
+        set => set
+            .map_err(unknown)
+            .with_context(|| format!("setgroups([{}])", list(groups)))?,
+    }
+    setgid(Gid::from_raw(gid))
+        .map_err(unknown)
+        .with_context(|| format!("setgid({gid})"))?;
+    setuid(Uid::from_raw(uid))
+        .map_err(unknown)
+        .with_context(|| format!("setuid({uid})"))
 }
 
 impl fmt::Display for Step {

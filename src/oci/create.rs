@@ -58,6 +58,7 @@ fn make(
         layout: &layout,
         rootfs: &record.rootfs,
         state: &record.state(),
+        keyring: (!args.no_new_keyring).then_some(record.id.as_str()),
     })?;
     preserve(&mut plan, args.preserve_fds);
     if args.no_pivot {

@@ -38,7 +38,13 @@ pub fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
         bundle::settle(&mut process)?;
     }
     enter_below(&mut spec, args.cgroup.as_deref())?;
-    let mut plan = plan::plan_exec(&spec, &process, &Layout::detect()?, first.pid)?;
+    let mut plan = plan::plan_exec(
+        &spec,
+        &process,
+        &Layout::detect()?,
+        first.pid,
+        Some(&record.id),
+    )?;
     create::preserve(&mut plan, args.preserve_fds);
     let signals = match args.detach {
         true => None,

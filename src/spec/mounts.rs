@@ -19,7 +19,11 @@ pub fn mounts(request: &Request, place: &Place<'_>) -> Result<Vec<Mount>> {
             "bind",
             &source.to_string_lossy(),
             &target,
-            &["rbind", "rprivate"],
+            if place.ids.is_some() {
+                &["bind", "rprivate", "idmap"]
+            } else {
+                &["rbind", "rprivate"]
+            },
         )?);
     }
     for (path, options) in &request.tmpfs {
@@ -134,6 +138,7 @@ mod tests {
             id: "abc",
             directory: Path::new("/c"),
             host_name: "h",
+            ids: None,
             shared: None,
         };
         let mounts = mounts(&request, &place).unwrap();

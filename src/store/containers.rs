@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::summary::{self, Summary};
 use super::{Home, make_private_dir, read_json, write_json};
+use crate::kernel::ids::Table;
 use crate::net::endpoint::Endpoint;
 use crate::request::Request;
 
@@ -36,6 +37,9 @@ pub struct Record {
     pub image_config: Config,
     /// What was asked for.
     pub request: Request,
+    /// The table of its user namespace, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Table>,
     /// Its place on each of its networks.
     pub endpoints: Vec<Endpoint>,
 }
@@ -231,8 +235,13 @@ pub fn try_lock(home: &Home, id: &str) -> Result<Option<std::fs::File>> {
 }
 
 /// Makes the directory of the container `id`. overlayfs takes owner and mode of the tree's top from `upper`, so
-/// that gets those of `top`, the image's uppermost layer.
-pub fn make_directory(home: &Home, id: &str, top: Option<&Path>) -> Result<()> {
+/// that gets those of `top`, the image's uppermost layer, as the container's numbers `ids` have them.
+pub fn make_directory(
+    home: &Home,
+    id: &str,
+    top: Option<&Path>,
+    ids: Option<&Table>,
+) -> Result<()> {
     let directory = home.container(id);
     make_private_dir(&directory.join("work"))?;
     let upper = directory.join("upper");
@@ -241,6 +250,10 @@ pub fn make_directory(home: &Home, id: &str, top: Option<&Path>) -> Result<()> {
         let (mode, owner) = match top.map(std::fs::metadata).transpose()? {
             Some(like) => (like.mode() & 0o7777, (like.uid(), like.gid())),
             None => (0o755, (0, 0)),
+        };
+        let owner = match ids {
+            Some(table) => table.outside(owner.0, owner.1).unwrap_or(owner),
+            None => owner,
         };
         if owner != (0, 0) {
             std::os::unix::fs::chown(&upper, Some(owner.0), Some(owner.1))?;

@@ -6,6 +6,7 @@
 //!   names/NAME             symbolic link to the container id: one name, one container
 //!   containers/ID/         config.json state.json upper/ work/ hosts hostname resolv.conf ID-json.log
 //!   networks/ID/           network.json leases
+//!   ids/ranges             the user numbers of containers with a user namespace
 //!   networks/names/NAME    symbolic link to the network id
 //! /run/rmac                --runroot, RMAC_RUNROOT: gone at reboot
 //!   containers/ID/         exists while the container runs: attach (socket), summary
@@ -20,6 +21,7 @@
 pub mod claim;
 pub mod containers;
 pub mod foreign;
+pub mod ids;
 pub mod leases;
 pub mod networks;
 pub mod rolls;

@@ -27,7 +27,8 @@ pub fn exec(
     input: Input,
     attach: super::start::Attach,
 ) -> Result<OwnedFd> {
-    let plan = plan::plan_exec(spec, process, &Layout::detect()?, pid)?;
+    let keyring = plan::id_of(plan::cgroups_path(spec)?);
+    let plan = plan::plan_exec(spec, process, &Layout::detect()?, pid, keyring)?;
     let (ours, caller) = socketpair(
         AddressFamily::Unix,
         SockType::SeqPacket,

@@ -4,9 +4,11 @@
 //! died is found by the next command, which takes it over, kills what is left of the container, removes
 //! its cgroup and writes down what has become of it. Its links went with its network namespace.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use jiff::Timestamp;
+use nix::unistd::Pid;
 
 use super::monitor::{self, release};
 use super::peers;
@@ -14,6 +16,7 @@ use crate::kernel::cgroups;
 use crate::store::claim::{self, Attempt, Claim};
 use crate::store::containers::{self, Record, State, Status};
 use crate::store::{Home, leases, networks};
+use crate::sys;
 
 /// The exit code of a container that was killed with its monitor: 128 and SIGKILL.
 const KILLED: i32 = 137;
@@ -42,6 +45,13 @@ pub fn heal(home: &Home, id: &str, _claim: &Claim) {
     }
     let record = Record::load(home, id).ok().flatten();
     let state = State::load(home, id).ok().flatten();
+    // Without cgroups its first process takes the others with it.
+    if let Some(process) = state.as_ref().and_then(|state| state.process)
+        && let Ok(pidfd) = sys::pidfd_open(Pid::from_raw(process.pid))
+        && process.is_alive()
+    {
+        let _ = sys::pidfd_send_signal(pidfd.as_fd(), nix::libc::SIGKILL);
+    }
     let networks: Vec<String> = record
         .iter()
         .flat_map(monitor::networks)

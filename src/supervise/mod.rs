@@ -19,6 +19,7 @@ pub mod monitor;
 pub mod names;
 pub mod peers;
 pub mod pump;
+pub mod rootless;
 pub mod start;
 
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, bind, listen, socket};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
@@ -18,7 +19,7 @@ use super::asked::Asked;
 use super::chores::Chores;
 use super::log::Log;
 use super::pump::{Ends, Pump};
-use super::{Message, address_in, claims, heal, peers, say};
+use super::{Message, address_in, claims, heal, peers, rootless, say};
 use crate::kernel::cgroups::Layout;
 use crate::kernel::terminal::Stdio;
 use crate::launch::{self, Failure, Listener, Running, Side, Silent, Telling};
@@ -27,11 +28,12 @@ use crate::net::link;
 use crate::net::netlink::Wires;
 use crate::plan::Plan;
 use crate::plan::wire::{self, Client};
+use crate::request::NetworkMode;
 use crate::step::{Place, Step};
 use crate::store::claim::Claim;
 use crate::store::containers::{self, ProcessId, Record, State, Status};
 use crate::store::summary::Summary;
-use crate::store::{Home, leases};
+use crate::store::{Home, ids, leases};
 use crate::sys;
 use crate::{exit, explain};
 
@@ -70,6 +72,11 @@ impl Monitor {
     /// Lives the monitor's life; the caller of this function then exits.
     pub fn run(mut self) -> Result<()> {
         leave_the_caller()?;
+        if rootless::is() && self.record.request.network == NetworkMode::None {
+            // To work on the container's links one goes there and back, and the way back to the host's network is
+            // its root's.
+            nix::sched::unshare(CloneFlags::CLONE_NEWNET).context("unshare the network")?;
+        }
         match self.start() {
             Ok((running, pump)) => self.keep(running, pump),
             Err(failure) => {
@@ -286,6 +293,7 @@ impl Monitor {
 
 /// Cuts the cord to the process that forked the monitor: its session, its directory, its terminal.
 pub fn leave_the_caller() -> Result<()> {
+    rootless::stay()?;
     nix::unistd::setsid().context("setsid")?;
     nix::unistd::chdir("/").context("chdir")?;
     // What the program inherits is Docker's, whatever the caller's is.
@@ -358,8 +366,11 @@ pub fn networks(record: &Record) -> impl Iterator<Item = &str> {
     endpoints.map(|endpoint| endpoint.network_id.as_str())
 }
 
-/// Gives the container's addresses back.
+/// Gives the container's addresses and user numbers back.
 pub fn release(home: &Home, record: &Record) {
+    if record.ids.is_some() {
+        let _ = ids::release(home, &record.id);
+    }
     for endpoint in &record.endpoints {
         let _ = leases::release(home, &endpoint.network_id, &record.id);
     }

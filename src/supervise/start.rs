@@ -9,12 +9,13 @@ use oci_spec::runtime::{BoxBuilder, Capabilities, Process};
 
 use super::client;
 use super::monitor::{self, Monitor, OnFailure};
-use super::{Message, peers, say};
+use super::{Message, peers, rootless, say};
 use crate::explain;
 use crate::kernel::capabilities;
 use crate::kernel::cgroups::Layout;
 use crate::kernel::identity;
 use crate::kernel::program::First;
+use crate::kernel::rootfs::Marks;
 use crate::net::names;
 use crate::plan::wire::Client;
 use crate::plan::{self, Inputs, Plan};
@@ -34,6 +35,7 @@ pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> 
         id: &record.id,
         directory: &directory,
         host_name: &host_name.to_string_lossy(),
+        ids: record.ids.as_ref(),
         shared: owner.as_ref().map(|owner| Shared {
             netns: &owner.netns,
             directory: &owner.directory,
@@ -139,6 +141,10 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
         client: &client_of(home, record),
         hosts: &hosts,
         resolv_conf: &resolv_conf,
+        marks: match rootless::is() {
+            true => Marks::User,
+            false => Marks::Trusted,
+        },
         first: if request.init {
             First::Init
         } else {

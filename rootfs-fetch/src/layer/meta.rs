@@ -98,12 +98,8 @@ impl Meta {
         let owner_differs = created.is_none() || (self.uid, self.gid) != (creator.uid, creator.gid);
         let chown = owner_differs && creator.uid == 0;
         if chown {
-            fchown(
-                file,
-                Some(Uid::from_raw(self.uid)),
-                Some(Gid::from_raw(self.gid)),
-            )
-            .context("cannot set the owner")?;
+            let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+            as_far_as_mapped(fchown(file, Some(uid), Some(gid)))?;
         }
         let special = self.mode & 0o7000 != 0;
         if special || created.is_none_or(|asked| asked & !creator.umask != self.mode) {
@@ -121,14 +117,8 @@ impl Meta {
         let name = OsStr::from_bytes(name);
         if creator.uid == 0 {
             let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-            fchownat(
-                &dir,
-                name,
-                Some(uid),
-                Some(gid),
-                nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
-            )
-            .context("cannot set the owner")?;
+            let no_follow = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
+            as_far_as_mapped(fchownat(&dir, name, Some(uid), Some(gid), no_follow))?;
         }
         let (_, mtime) = self.times();
         utimensat(dir, name, &mtime, &mtime, UtimensatFlags::NoFollowSymlink)
@@ -138,6 +128,15 @@ impl Meta {
     fn times(&self) -> (TimeSpec, TimeSpec) {
         let time = TimeSpec::new(self.mtime.0, self.mtime.1.clamp(0, 999_999_999));
         (time, time)
+    }
+}
+
+/// An owner that the user namespace has no number for (EINVAL) is left out: the file stays root's. It is an
+/// ordinary user who unpacks then, without numbers in /etc/subuid.
+fn as_far_as_mapped(changed: nix::Result<()>) -> Result<()> {
+    match changed {
+        Err(Errno::EINVAL) => Ok(()),
+        changed => changed.context("cannot set the owner"),
     }
 }
 

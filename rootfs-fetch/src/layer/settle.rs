@@ -19,7 +19,7 @@ use xattr::FileExt;
 
 use super::apply::{Applier, is_whiteout};
 use super::meta::{Creator, Meta};
-use super::whiteout::OPAQUE;
+use super::whiteout::{OPAQUE, USER_OPAQUE};
 use crate::root::{self, Root, split};
 use crate::text::escape_bytes;
 
@@ -202,7 +202,9 @@ fn find<'a>(
 }
 
 fn is_opaque(dir: OwnedFd) -> bool {
-    File::from(dir).get_xattr(OPAQUE).ok().flatten().as_deref() == Some(b"y")
+    let dir = File::from(dir);
+    let has = |name: &str| dir.get_xattr(name).ok().flatten().as_deref() == Some(b"y");
+    has(OPAQUE) || has(USER_OPAQUE)
 }
 
 /// Copies one file of a lower layer with everything that belongs to it.

@@ -25,6 +25,9 @@ use crate::root;
 /// The attribute by which overlayfs knows a directory that hides the lower ones.
 pub const OPAQUE: &str = "trusted.overlay.opaque";
 
+/// The same where only the host's root could set that one.
+pub const USER_OPAQUE: &str = "user.overlay.opaque";
+
 impl Applier {
     /// Handles the entry `.wh.<hidden>` in the directory `above`.
     pub(super) fn whiteout(&mut self, above: &[u8], hidden: &[u8]) -> Result<()> {
@@ -76,10 +79,16 @@ impl Applier {
         let fd = self
             .root
             .resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-        File::from(fd).set_xattr(OPAQUE, b"y").with_context(|| {
-            format!(
-                "cannot set {OPAQUE} (only root may, on a file system with extended attributes)"
-            )
+        let directory = File::from(fd);
+        match directory.set_xattr(OPAQUE, b"y") {
+            // In a user namespace: overlayfs, mounted there with `userxattr`, looks for the other one.
+            Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {
+                directory.set_xattr(USER_OPAQUE, b"y")
+            }
+            set => set,
+        }
+        .with_context(|| {
+            format!("cannot set {OPAQUE} (it takes a file system with extended attributes)")
         })
     }
 

@@ -39,7 +39,7 @@ pub use population::{State, freeze, is_frozen, kill_all, processes, remove, thaw
 pub enum Layout {
     /// One tree with all controllers.
     V2(v2::Tree),
-    /// A tree for each controller, or for some together.
+    /// A tree for each controller, or for some together; none at all for an ordinary user, whose they are not.
     V1(v1::Trees),
 }
 
@@ -51,9 +51,15 @@ impl Layout {
     pub fn detect() -> Result<Layout> {
         let usual = Path::new("/sys/fs/cgroup");
         if statfs(usual).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC) {
+            if is_anothers(usual) {
+                return Ok(Layout::V1(v1::Trees::default()));
+            }
             return Ok(Layout::V2(v2::Tree::at(usual)?));
         }
         let trees = v1::Trees::below(usual);
+        if trees.mounts().next().is_some_and(is_anothers) {
+            return Ok(Layout::V1(v1::Trees::default()));
+        }
         if !trees.is_empty() {
             return Ok(Layout::V1(trees));
         }
@@ -67,6 +73,11 @@ impl Layout {
             None => bail!("no cgroup file system is mounted: mount -t cgroup2 none /sys/fs/cgroup"),
         }
     }
+}
+
+/// May this process make no cgroup there, because the tree is root's?
+fn is_anothers(mount: &Path) -> bool {
+    nix::unistd::access(mount, nix::unistd::AccessFlags::W_OK) == Err(nix::errno::Errno::EACCES)
 }
 
 /// What the host prepares: directories, limits, the device list. `path` is the container's place from the

@@ -275,7 +275,9 @@ fn main_dir(layout: &Layout, path: &Path) -> Result<PathBuf> {
         Layout::V2(tree) => Ok(tree.mount.join(below)),
         Layout::V1(trees) => match trees.joined().next() {
             Some(mount) => Ok(mount.join(below)),
-            None => bail!("none of the cgroup controllers that rmac uses is mounted"),
+            None => bail!(
+                "none of the cgroup controllers that rmac uses is mounted, or they are root's and this is an ordinary user"
+            ),
         },
     }
 }

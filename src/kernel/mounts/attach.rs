@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MsFlags, mount};
 
@@ -33,6 +34,25 @@ pub(super) fn filesystem_target(root: &Root, kind: &str, target: &Path) -> Resul
         }
     }
     root.make_directory(target)
+}
+
+/// Mounts a file system of the kernel's at `at`.
+pub(super) fn filesystem(
+    at: &OwnedFd,
+    kind: &str,
+    source: &str,
+    flags: MsFlags,
+    data: &str,
+) -> nix::Result<()> {
+    let with = |data: &str| mount(Some(source), &path_of(at), Some(kind), flags, Some(data));
+    match with(data) {
+        // An ordinary user's namespace may have one group only: the terminals are that one's then.
+        Err(Errno::EINVAL) if kind == "devpts" => {
+            let words = data.split(',').filter(|word| !word.starts_with("gid="));
+            with(&words.collect::<Vec<_>>().join(","))
+        }
+        mounted => mounted,
+    }
 }
 
 /// A copy of the mount at `source`, attached nowhere yet.

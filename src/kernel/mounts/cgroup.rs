@@ -26,6 +26,7 @@ pub(super) fn own_cgroup(
         attributes,
         recursive: Recursive::default(),
         propagation: MsFlags::empty(),
+        ids: None,
     };
     let Layout::V1(trees) = layout else {
         let Layout::V2(tree) = layout else {

@@ -7,11 +7,12 @@ use nix::mount::MsFlags;
 use oci_spec::runtime::Mount;
 
 use super::{Recursive, Scope, Step};
+use crate::kernel::ids::Table;
 use crate::lesson::Shell;
 
 /// Sorts the options of a mount (mount(8)'s words) into flags, attributes, propagation and the file
-/// system's own.
-pub(super) fn step_of(mount: &Mount) -> Result<Step> {
+/// system's own. `table` is that of the container's user namespace, for `idmap`.
+pub(super) fn step_of(mount: &Mount, table: Option<&Table>) -> Result<Step> {
     let kind = mount.typ().clone().unwrap_or_default();
     let options = mount.options().as_deref().unwrap_or_default();
     let target = mount.destination().clone();
@@ -21,15 +22,7 @@ pub(super) fn step_of(mount: &Mount) -> Result<Step> {
         .unwrap_or_else(|| PathBuf::from(&kind));
     let mut sorted = Sorted::of(options);
     let flags = sorted.flags;
-    if options
-        .iter()
-        .any(|word| word == "idmap" || word == "ridmap")
-    {
-        bail!(
-            "the mount at {}: id-mapped mounts are not supported",
-            target.display()
-        );
-    }
+    let ids = ids_of(mount, &mut sorted, table)?;
     if let Some(at) = sorted.data.iter().position(|word| *word == "tmpcopyup") {
         sorted.data.remove(at);
         let data = sorted.data.join(",");
@@ -66,6 +59,34 @@ pub(super) fn step_of(mount: &Mount) -> Result<Step> {
         attributes: attributes_of(flags),
         recursive: sorted.recursive,
         propagation: sorted.propagation,
+        ids,
+    })
+}
+
+/// By which table the owners of the mount's files are translated.
+fn ids_of(mount: &Mount, sorted: &mut Sorted<'_>, table: Option<&Table>) -> Result<Option<Table>> {
+    let target = mount.destination().display();
+    let mapped = sorted.data.iter().position(|word| *word == "idmap");
+    if let Some(at) = mapped {
+        sorted.data.remove(at);
+    }
+    let ids = own_table(mount).or_else(|| mapped.and(table.cloned()));
+    if mapped.is_some() && ids.is_none() {
+        bail!(
+            "the mount at {target}: idmap needs uidMappings and gidMappings, of its own or of a new user namespace"
+        );
+    }
+    if sorted.data.contains(&"ridmap") {
+        bail!("the mount at {target}: mounts below an id-mapped one cannot be mapped (ridmap)");
+    }
+    Ok(ids)
+}
+
+/// The mount's own table.
+fn own_table(mount: &Mount) -> Option<Table> {
+    Some(Table {
+        uids: mount.uid_mappings().clone()?,
+        gids: mount.gid_mappings().clone()?,
     })
 }
 
@@ -286,11 +307,14 @@ mod tests {
 
     #[test]
     fn words_become_flags_and_the_rest_stays_data() {
-        let step = step_of(&mount(
-            "tmpfs",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        ))
+        let step = step_of(
+            &mount(
+                "tmpfs",
+                "tmpfs",
+                &["nosuid", "strictatime", "mode=755", "size=65536k"],
+            ),
+            None,
+        )
         .unwrap();
         assert_eq!(
             step,
@@ -310,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_read_only_volume_keeps_its_attribute() {
-        let step = step_of(&mount("bind", "/srv", &["rbind", "ro", "rprivate"])).unwrap();
+        let step = step_of(&mount("bind", "/srv", &["rbind", "ro", "rprivate"]), None).unwrap();
         assert_eq!(
             step,
             Step::Bind {
@@ -319,14 +343,15 @@ mod tests {
                 scope: Scope::Recursive,
                 attributes: nix::libc::MOUNT_ATTR_RDONLY,
                 recursive: Recursive::default(),
-                propagation: MsFlags::MS_PRIVATE
+                propagation: MsFlags::MS_PRIVATE,
+                ids: None,
             }
         );
     }
 
     #[test]
     fn an_unknown_word_on_a_bind_mount_is_an_error() {
-        let error = step_of(&mount("bind", "/srv", &["bind", "rubbish"])).unwrap_err();
+        let error = step_of(&mount("bind", "/srv", &["bind", "rubbish"]), None).unwrap_err();
         assert_eq!(
             error.to_string(),
             r#"invalid mount option "rubbish" for the bind mount at /x"#

@@ -1,0 +1,282 @@
+//! rmac as an ordinary user: containers without a network, with that user's rights and no others.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Output, RMAC};
+
+/// A user whom nobody on this machine knows, with a home, a copy of rmac and the image.
+struct User {
+    id: u32,
+    dir: PathBuf,
+}
+
+impl User {
+    fn new() -> User {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test needs root: sudo scripts/test"
+        );
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let pid = std::process::id();
+        let dir = std::env::temp_dir().join(format!("rmac-u-{pid}-{count}"));
+        // Numbers that no file of the system has; another one for each test.
+        let user = User {
+            id: 10_000_000 + pid * 16 + count as u32,
+            dir,
+        };
+        std::fs::create_dir(&user.dir).unwrap();
+        for name in ["data", "run", "home"] {
+            std::fs::create_dir(user.dir.join(name)).unwrap();
+            std::os::unix::fs::chown(user.dir.join(name), Some(user.id), Some(user.id)).unwrap();
+        }
+        // Where this rmac and the fixtures lie may be closed to others.
+        std::fs::copy(RMAC, user.dir.join("rmac")).unwrap();
+        let name = std::fs::read_to_string(common::fixtures().join("name")).unwrap();
+        let archive = common::fixtures().join(format!("{}.tar", name.trim()));
+        std::fs::copy(archive, user.dir.join("image.tar")).unwrap();
+        for name in ["", "rmac", "image.tar"] {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(user.dir.join(name), mode).unwrap();
+        }
+        let image = user.dir.join("image.tar");
+        user.rmac(&["load", "-q", "-i", image.to_str().unwrap()])
+            .ok();
+        user
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let id = self.id.to_string();
+        let mut command = Command::new("setpriv");
+        command
+            .args([
+                "--reuid",
+                &id,
+                "--regid",
+                &id,
+                "--clear-groups",
+                "timeout",
+                "60",
+            ])
+            .arg(program)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.dir.join("home"))
+            .env("XDG_DATA_HOME", self.dir.join("data"))
+            .env("XDG_RUNTIME_DIR", self.dir.join("run"))
+            .current_dir("/")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn rmac(&self, arguments: &[&str]) -> Output {
+        common::run(self.command(&self.dir.join("rmac")).args(arguments))
+    }
+
+    fn image(&self) -> String {
+        let name = std::fs::read_to_string(common::fixtures().join("name")).unwrap();
+        name.trim().to_owned()
+    }
+
+    fn state(&self, key: &str) -> i64 {
+        let containers = std::fs::read_dir(self.dir.join("data/rmac/containers")).unwrap();
+        let states: Vec<_> = containers
+            .filter_map(|entry| {
+                std::fs::read_to_string(entry.unwrap().path().join("state.json")).ok()
+            })
+            .collect();
+        assert_eq!(states.len(), 1);
+        let state: serde_json::Value = serde_json::from_str(&states[0]).unwrap();
+        match key {
+            "pid" => state["process"]["pid"].as_i64().unwrap(),
+            key => state[key].as_i64().unwrap(),
+        }
+    }
+
+    /// The user's processes.
+    fn processes(&self) -> Vec<String> {
+        let uid = format!("Uid:\t{}\t", self.id);
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        all.filter_map(|entry| {
+            let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+            // A process that has ended and is not waited for yet is nobody's fault here.
+            let alive = status.contains(&uid) && !status.contains("State:\tZ");
+            alive.then(|| status.lines().next().unwrap_or_default().to_owned())
+        })
+        .collect()
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let ids = self.rmac(&["ps", "-aq"]).stdout;
+        for id in ids.split_whitespace() {
+            self.rmac(&["rm", "-f", id]);
+        }
+        if !std::thread::panicking() {
+            wait_for("processes are left", || self.processes().is_empty());
+            for name in [
+                "data/rmac/containers",
+                "data/rmac/names",
+                "run/rmac/containers",
+            ] {
+                let left = std::fs::read_dir(self.dir.join(name))
+                    .into_iter()
+                    .flatten()
+                    .count();
+                assert_eq!(left, 0, "left in {name}");
+            }
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn wait_for(what: &str, done: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(5), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_container_lives_its_life() {
+    let user = User::new();
+    let image = user.image();
+    let script = "trap 'exit 3' TERM; echo begun; while :; do sleep 0.1; done";
+    user.rmac(&["run", "-d", "--name", "worker", &image, "sh", "-c", script])
+        .ok();
+    user.rmac(&["ps"]).says("worker").says("Up ").ended(0);
+    user.rmac(&["exec", "worker", "id", "-u"])
+        .says("0")
+        .ended(0);
+    user.rmac(&["exec", "-t", "worker", "tty"])
+        .says("/dev/pts/")
+        .ended(0);
+    wait_for("it does not begin", || {
+        user.rmac(&["logs", "worker"]).stdout == "begun\n"
+    });
+    let format = "{{.State.Status}} {{.HostConfig.NetworkMode}}";
+    assert_eq!(
+        user.rmac(&["inspect", "-f", format, "worker"]).ok(),
+        "running none\n"
+    );
+    // Outside, the container's root is the user.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", user.state("pid"))).unwrap();
+    assert!(status.contains(&format!("Uid:\t{}\t", user.id)), "{status}");
+    user.rmac(&["stop", "worker"]).ok();
+    user.rmac(&["ps", "-a"]).says("Exited (3)").ended(0);
+    user.rmac(&["start", "worker"]).ok();
+    user.rmac(&["rm", "-f", "worker"]).ok();
+    assert_eq!(user.rmac(&["ps", "-aq"]).ok(), "");
+}
+
+#[test]
+fn the_tree_is_the_images_and_can_be_changed() {
+    let user = User::new();
+    let script = "ip link show lo | grep -q LOWER_UP && rm -r /etc/apk && mkdir /etc/apk && ls -A /etc/apk && test -d /sys/class/net/lo \
+                  && echo said > /dev/stdout && ! mknod /disk b 7 0 2> /dev/null && chmod u+s /bin/busybox && exit 5";
+    let ended = user
+        .rmac(&["run", "--rm", &user.image(), "sh", "-c", script])
+        .ended(5);
+    assert_eq!(ended.stdout, "said\n");
+    let flags = [
+        "run",
+        "--rm",
+        "-t",
+        "--init",
+        "--read-only",
+        "--tmpfs",
+        "/scratch",
+    ];
+    let command = [user.image(), "touch".into(), "/scratch/file".into()];
+    let all: Vec<&str> = flags
+        .into_iter()
+        .chain(command.iter().map(String::as_str))
+        .collect();
+    user.rmac(&all).ok();
+}
+
+#[test]
+fn all_containers_of_a_user_can_be_entered_from_anywhere() {
+    let user = User::new();
+    let image = user.image();
+    let names = ["one", "two", "three", "four"];
+    // At once, so that each finds nobody to join at first.
+    let started: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let mut command = user.command(&user.dir.join("rmac"));
+            command.args(["run", "-d", "--name", name, &image, "sleep", "600"]);
+            command.stdout(Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    for mut child in started {
+        assert!(child.wait().unwrap().success());
+    }
+    for name in names {
+        user.rmac(&["exec", name, "true"]).ok();
+    }
+    let stop: Vec<&str> = ["stop", "-t", "0"].into_iter().chain(names).collect();
+    assert_eq!(user.rmac(&stop).ok().lines().count(), 4);
+}
+
+#[test]
+fn a_killed_monitor_takes_its_container_with_it() {
+    let user = User::new();
+    user.rmac(&[
+        "run",
+        "-d",
+        "--name",
+        "victim",
+        &user.image(),
+        "sleep",
+        "600",
+    ])
+    .ok();
+    let (monitor, first) = (user.state("monitor"), user.state("pid"));
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(monitor as i32),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    user.rmac(&["ps", "-a"]).says("Exited (137)").ended(0);
+    let gone = || !Path::new(&format!("/proc/{first}")).exists();
+    wait_for("the container lives on", gone);
+}
+
+#[test]
+fn what_takes_root_is_said_in_one_line() {
+    let user = User::new();
+    let image = user.image();
+    let refused = |words: &[&str], text: &str| {
+        let output = user.rmac(words).says(text);
+        assert_ne!(output.code, 0, "{output:?}");
+        assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
+    };
+    let links = "a macvlan link is made from its parent, a link of the host, which belongs to root";
+    refused(&["run", "--network", "lan", &image, "true"], links);
+    refused(&["network", "create", "-d", "macvlan", "lan"], links);
+    refused(&["lab", "up"], "which is root's");
+    refused(
+        &["run", "--network", "host", &image, "true"],
+        "--network none",
+    );
+    refused(
+        &["run", "--rm", "--userns", "auto", &image, "true"],
+        "--userns auto takes root",
+    );
+    // Without lines in /etc/subuid the namespace has one number.
+    refused(
+        &["run", "--rm", "-u", "nobody", &image, "true"],
+        "/etc/subuid",
+    );
+    user.rmac(&["run", "--rm", "-m", "64m", &image, "true"])
+        .says("WARNING: an ordinary user has no cgroups")
+        .ended(0);
+}
