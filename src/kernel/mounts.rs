@@ -240,6 +240,7 @@ impl Step {
                     Some(data.as_str()),
                 )
                 .map_err(anyhow::Error::from)
+                .and_then(|()| attach::keep(root, kind, target))
             }
             Step::Bind {
                 source,
