@@ -33,8 +33,8 @@ use crate::net::netlink::Wires;
 use crate::net::{dhcp, netns};
 use crate::plan::Plan;
 use crate::step::{Place, Step};
-use crate::sys::{self, Clone};
-use talk::{FAILED, LONGEST, READY, TERMINAL, TOOK, receive, said};
+use crate::sys::{self, Clone, trampoline};
+use talk::{FAILED, LONGEST, READY, TERMINAL, TOOK, not_executed, receive, said};
 
 /// A container whose program has been started.
 #[derive(Debug)]
@@ -112,6 +112,7 @@ pub fn launch(
 ) -> Result<Running, Failure> {
     let place = Place {
         stdio,
+        trampoline: Some(trampoline::open().context("make the program in memory")?),
         ..Place::default()
     };
     launch_at(plan, place, telling, listener)
@@ -322,6 +323,7 @@ fn converse(
                 }
             }
             Some((&FAILED, [code, text @ ..])) => failed = Some(said(*code, text)),
+            Some((&trampoline::ERRNO, errno)) => failed = Some(not_executed(plan, errno)),
             Some(_) => return Err(anyhow!("the child said something unknown").into()),
         }
     }

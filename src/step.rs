@@ -104,6 +104,8 @@ pub struct Place {
     pub fetched: mounts::Fetched,
     /// The tree that the host has stacked for the child to attach.
     pub tree: Option<OwnedFd>,
+    /// By which the child becomes the program, where rmac's own file is to stay out of reach.
+    pub trampoline: Option<OwnedFd>,
     /// The home directory of the user that the program runs as.
     pub home: Option<String>,
 }
@@ -215,7 +217,11 @@ impl Step {
                 place.home = step.take()?.or(place.home.take());
                 Ok(())
             }
-            Step::Program(step) => step.take(place.home.as_deref()),
+            Step::Program(step) => step.take(&program::Last {
+                home: place.home.as_deref(),
+                trampoline: place.trampoline.as_ref(),
+                speaker: place.speaker.as_ref(),
+            }),
             Step::Ids(step) => step.take(place.pid, &mut place.lent),
             // In the container's own pid namespace its first process is this one.
             Step::Hook(step) => step.take(place.pid.or_else(|| Some(nix::unistd::getpid()))),

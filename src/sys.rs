@@ -14,6 +14,7 @@ pub mod seccomp;
 pub mod signals;
 #[cfg(test)]
 pub mod test_support;
+pub mod trampoline;
 
 use std::ffi::CString;
 use std::io::{Error, Result};
@@ -352,6 +353,14 @@ pub fn open_terminal_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
 pub fn personality(domain: u64) -> Result<()> {
     // SAFETY: a plain integer.
     check(unsafe { libc::personality(domain) } as i64).map(drop)
+}
+
+/// Leaves the session's keyring for a new, empty one (keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`).
+pub fn new_session_keyring() -> Result<()> {
+    let unnamed = std::ptr::null::<libc::c_char>();
+    // SAFETY: an operation that takes a name or null.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, unnamed) })
+        .map(drop)
 }
 
 /// Sets the NIS domain name of the UTS namespace (setdomainname(2)).

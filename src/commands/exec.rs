@@ -29,6 +29,7 @@ pub fn exec(home: &Home, args: &ExecArgs) -> Result<u8> {
         &format!("container {} is not running", record.id),
     )
     .inspect_err(|_| heal::sweep(home))?;
+    super::protect(&record.request)?;
     let pid = state.process.context("the container has no process")?.pid;
     let mut spec = spec_of(home, &record)?;
     let process = process(&mut spec, args)?;

@@ -76,6 +76,16 @@ fn needs_order(command: &Command) -> bool {
         )
 }
 
+/// A container with rights that look through a process's walls (CAP_SYS_PTRACE), or whose process 1 is rmac's
+/// own (`--init`), meets rmac only as a file on a mount that cannot be written. Others never meet its file at
+/// all (see [`crate::sys::trampoline`]), so they are spared the second start of the program.
+fn protect(request: &crate::request::Request) -> Result<()> {
+    if request.init || request.privileged || !request.cap_add.is_empty() {
+        crate::kernel::protect::protect()?;
+    }
+    Ok(())
+}
+
 fn dispatch(home: &Home, command: Command) -> Result<u8> {
     match command {
         Command::Run(args) => run::run(home, &args),

@@ -37,6 +37,7 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
     if interactive && !std::io::stdin().is_terminal() {
         bail!("the input device is not a TTY (-it needs a terminal: leave out -t to use a pipe)");
     }
+    super::protect(&request)?;
     let (record, claim) = make(home, &args.container, request)?;
     if args.dry_run {
         let plan = Layout::detect().and_then(|layout| start::plan_of(home, &record, &layout));

@@ -22,6 +22,7 @@ pub fn start(home: &Home, args: &StartArgs) -> Result<u8> {
     if attach && args.containers.len() > 1 {
         bail!("you cannot start and attach multiple containers at once");
     }
+    protect(home, &args.containers)?;
     let how = How {
         attach: if attach { Attach::Yes } else { Attach::No },
         explain: args.explain,
@@ -48,6 +49,7 @@ pub fn start(home: &Home, args: &StartArgs) -> Result<u8> {
 
 /// `rmac restart`.
 pub fn restart(home: &Home, args: &StopArgs) -> Result<u8> {
+    protect(home, &args.containers)?;
     let how = How {
         attach: Attach::No,
         explain: None,
@@ -61,6 +63,16 @@ pub fn restart(home: &Home, args: &StopArgs) -> Result<u8> {
         }
         Ok(name.to_owned())
     })
+}
+
+/// Before anything is done, since it may begin anew.
+fn protect(home: &Home, names: &[String]) -> Result<()> {
+    // One that is missing is told in its turn.
+    let records = names
+        .iter()
+        .filter_map(|name| containers::find(home, name).ok());
+    let mut records = records.map(|record| super::protect(&record.request));
+    records.try_for_each(|done| done)
 }
 
 /// The right to start the container; `None` where it runs already, which is no error.

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod mounts;
 pub mod namespaces;
 pub mod program;
+pub mod protect;
 pub mod rootfs;
 pub mod seccomp;
 pub mod signals;

@@ -265,7 +265,9 @@ impl Step {
                 data,
             } => {
                 let at = attach::filesystem_target(root, kind, target)?;
-                attach::filesystem(&at, kind, source, *flags, data).map_err(anyhow::Error::from)
+                attach::filesystem(&at, kind, source, *flags, data)
+                    .map_err(anyhow::Error::from)
+                    .and_then(|()| attach::keep(root, kind, target))
             }
             Step::Bind {
                 source,

@@ -3,19 +3,23 @@
 //! The last steps of a container's making. What execve replaces is rmac's own code in the child; from
 //! then on nothing of rmac runs in the container.
 
-use std::ffi::{CString, OsStr};
+mod execute;
+
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::OFlag;
 use oci_spec::runtime::Process;
 
 use super::init;
+use super::rootfs::Root;
 use crate::lesson::{Lesson, Shell};
 use crate::sys;
+
+pub use execute::refused;
 
 /// What can be done about the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,8 +196,8 @@ impl Step {
         }
     }
 
-    /// Takes the step; `home` is the user's home directory. [`Step::Execute`] returns only with an error.
-    pub fn take(&self, home: Option<&str>) -> Result<()> {
+    /// Takes the step. [`Step::Execute`] returns only with an error.
+    pub fn take(&self, last: &Last<'_>) -> Result<()> {
         match self {
             Step::WorkingDirectory(path) => change_directory(path),
             Step::DieWithMonitor => {
@@ -201,22 +205,35 @@ impl Step {
                     .context("prctl(PR_SET_PDEATHSIG)")
             }
             Step::Init => init::begin(),
-            Step::Find { args, env } => find(args, env),
+            Step::Find { args, env } => execute::find(args, env).map(drop),
             Step::CloseOnExec { first } => sys::close_on_exec_from(*first).context("close_range"),
             Step::Execute { args, env } => {
                 let mut env = env.clone();
-                if let Some(home) =
-                    home.filter(|_| !env.iter().any(|pair| pair.starts_with("HOME=")))
-                {
+                let has_home = env.iter().any(|pair| pair.starts_with("HOME="));
+                if let Some(home) = last.home.filter(|_| !has_home) {
                     env.push(format!("HOME={home}"));
                 }
-                match execute(args, &env) {
-                    Ok(never) => match never {},
-                    Err(error) => Err(error),
-                }
+                let never = match (last.trampoline, last.speaker) {
+                    (Some(trampoline), Some(speaker)) => {
+                        execute::execute_through(trampoline, speaker, args, &env)?
+                    }
+                    _ => execute::execute(args, &env)?,
+                };
+                match never {}
             }
         }
     }
+}
+
+/// What the last steps need of those before.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Last<'a> {
+    /// The user's home directory.
+    pub home: Option<&'a str>,
+    /// By which the program is become, where rmac's own file is to stay out of reach.
+    pub trampoline: Option<&'a OwnedFd>,
+    /// The socket to the host.
+    pub speaker: Option<&'a OwnedFd>,
 }
 
 impl fmt::Display for Step {
@@ -245,9 +262,9 @@ impl fmt::Display for Step {
     }
 }
 
-/// Goes to `path`, which is made where it is missing as Docker does, but never through one of `/proc`'s
-/// magic links to an open descriptor; and proves that it lies inside: the kernel answers getcwd(2) with
-/// "(unreachable)" for a directory outside the root.
+/// Goes to `path`, which is made where it is missing as Docker does; but neither goes nor makes anything
+/// through one of `/proc`'s magic links to an open descriptor. And proves that it lies inside: the kernel
+/// answers getcwd(2) with "(unreachable)" for a directory outside the root.
 fn change_directory(path: &Path) -> Result<()> {
     if !path.is_absolute() {
         bail!(
@@ -255,20 +272,13 @@ fn change_directory(path: &Path) -> Result<()> {
             path
         );
     }
-    let go = || -> Result<(), Errno> {
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        nix::unistd::fchdir(openat2(AT_FDCWD, path, how)?)
-    };
-    if let Err(errno) = go() {
-        if errno != Errno::ENOENT {
-            return Err(errno).with_context(|| format!("chdir to {}", path.display()));
-        }
-        std::fs::create_dir_all(path)
-            .with_context(|| format!("make the working directory {}", path.display()))?;
-        go().with_context(|| format!("chdir to {}", path.display()))?;
-    }
+    let top = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let top = nix::fcntl::open("/", top, nix::sys::stat::Mode::empty())
+        .context("open the container's root")?;
+    let directory = Root::new(top).make_directory(path);
+    let directory = directory.with_context(|| format!("chdir to {}", path.display()))?;
+    nix::unistd::fchdir(directory.as_fd())
+        .with_context(|| format!("chdir to {}", path.display()))?;
     match nix::unistd::getcwd() {
         Ok(here) if here.is_absolute() => Ok(()),
         _ => bail!(
@@ -276,92 +286,6 @@ fn change_directory(path: &Path) -> Result<()> {
             path.display()
         ),
     }
-}
-
-fn execute(args: &[String], env: &[String]) -> Result<std::convert::Infallible> {
-    let Some(name) = args.first().filter(|name| !name.is_empty()) else {
-        bail!("no command specified: the image has no default, so give one after the image's name");
-    };
-    let words = c_strings(args)?;
-    let variables = c_strings(env)?;
-    if name.contains('/') {
-        let errno = nix::unistd::execve(&words[0], &words, &variables).unwrap_err();
-        return Err(explain(name, Path::new(name), errno).into());
-    }
-    let path = env.iter().find_map(|pair| pair.strip_prefix("PATH="));
-    let mut found = None;
-    for directory in path
-        .unwrap_or_default()
-        .split(':')
-        .filter(|directory| !directory.is_empty())
-    {
-        let candidate = Path::new(directory).join(name);
-        let file = CString::new(candidate.as_os_str().as_bytes())?;
-        match nix::unistd::execve(&file, &words, &variables).unwrap_err() {
-            Errno::ENOENT if !candidate.exists() => (),
-            Errno::ENOTDIR => (),
-            // As execvp(3): a file that may not be executed is remembered, and the search goes on.
-            errno => found = found.or(Some(explain(name, &candidate, errno))),
-        }
-    }
-    Err(found
-        .unwrap_or_else(|| NoProgram::NotInPath(name.clone()))
-        .into())
-}
-
-/// The same search without the last call.
-fn find(args: &[String], env: &[String]) -> Result<()> {
-    let Some(name) = args.first().filter(|name| !name.is_empty()) else {
-        bail!("process.args names no program");
-    };
-    let usable = |file: &Path| -> Result<(), Errno> {
-        nix::unistd::access(file, nix::unistd::AccessFlags::X_OK)?;
-        match file.is_dir() {
-            true => Err(Errno::EISDIR),
-            false => Ok(()),
-        }
-    };
-    if name.contains('/') {
-        let file = Path::new(name);
-        return usable(file).map_err(|errno| explain(name, file, errno).into());
-    }
-    let path = env.iter().find_map(|pair| pair.strip_prefix("PATH="));
-    let mut found = None;
-    for directory in path
-        .unwrap_or_default()
-        .split(':')
-        .filter(|d| !d.is_empty())
-    {
-        let file = Path::new(directory).join(name);
-        match usable(&file) {
-            Ok(()) => return Ok(()),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => (),
-            Err(errno) => found = found.or(Some(explain(name, &file, errno))),
-        }
-    }
-    Err(found
-        .unwrap_or_else(|| NoProgram::NotInPath(name.clone()))
-        .into())
-}
-
-fn explain(name: &str, file: &Path, errno: Errno) -> NoProgram {
-    let name = name.to_owned();
-    match errno {
-        Errno::ENOENT | Errno::ENOTDIR if !file.exists() => NoProgram::NotFound(name),
-        Errno::ENOENT => NoProgram::NoInterpreter(name),
-        Errno::EACCES | Errno::EISDIR if file.is_dir() => NoProgram::Directory(name),
-        Errno::EACCES => NoProgram::Denied(name),
-        Errno::ENOEXEC => NoProgram::Format(name),
-        other => NoProgram::Other(name, other),
-    }
-}
-
-fn c_strings(words: &[String]) -> Result<Vec<CString>> {
-    let c_string = |word: &String| {
-        CString::new(word.as_bytes())
-            .with_context(|| format!("{:?} holds a zero byte", OsStr::new(word)))
-    };
-    words.iter().map(c_string).collect()
 }
 
 /// Quotes `text` for perl.

@@ -13,18 +13,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
+use nix::sys::stat::{Mode, fstat};
 
 use super::ids::Table;
 use crate::lesson::{Lesson, Shell};
 use crate::sys;
 
 mod propagation;
+mod root;
 mod stack;
 
 pub use propagation::{at_first, at_last};
+pub use root::Root;
 pub use stack::{Marks, id_mapped};
 
 /// What can be done about the root.
@@ -68,81 +70,6 @@ pub enum Step {
     MoveRoot,
     /// Allow reading only.
     ReadOnly,
-}
-
-/// The container's tree before the pivot: every path is resolved inside it.
-#[derive(Debug)]
-pub struct Root(OwnedFd);
-
-impl Root {
-    /// The tree below the directory or mount `fd`.
-    pub fn new(fd: OwnedFd) -> Self {
-        Root(fd)
-    }
-
-    /// The tree's top directory.
-    pub fn top(&self) -> &OwnedFd {
-        &self.0
-    }
-
-    /// Opens `path` inside the tree with `O_PATH`; links are followed, but never out of the tree or
-    /// through the magic links of `/proc`.
-    pub fn find(&self, path: &Path) -> nix::Result<OwnedFd> {
-        self.open(path, OFlag::O_PATH)
-    }
-
-    /// Opens `path` inside the tree.
-    pub fn open(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        openat2(&self.0, path, how)
-    }
-
-    /// Opens the directory `path`, making it and what is missing above it.
-    pub fn make_directory(&self, path: &Path) -> Result<OwnedFd> {
-        match self.open(path, OFlag::O_PATH | OFlag::O_DIRECTORY) {
-            Err(Errno::ENOENT) => (),
-            other => {
-                return other.with_context(|| format!("open the directory {}", path.display()));
-            }
-        }
-        let (parent, name) = split(path)?;
-        let parent = self.make_directory(parent)?;
-        match mkdirat(&parent, name, Mode::from_bits_truncate(0o755)) {
-            Ok(()) | Err(Errno::EEXIST) => (),
-            Err(errno) => {
-                return Err(errno)
-                    .with_context(|| format!("make the directory {}", path.display()));
-            }
-        }
-        self.open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
-            .with_context(|| format!("open the directory {}", path.display()))
-    }
-
-    /// Opens the file `path`, making it (empty) and the directories above it where they are missing.
-    pub fn make_file(&self, path: &Path) -> Result<OwnedFd> {
-        match self.find(path) {
-            Err(Errno::ENOENT) => (),
-            other => return other.with_context(|| format!("open {}", path.display())),
-        }
-        let (parent, name) = split(path)?;
-        let parent = self.make_directory(parent)?;
-        match mknodat(
-            &parent,
-            name,
-            SFlag::S_IFREG,
-            Mode::from_bits_truncate(0o644),
-            0,
-        ) {
-            Ok(()) | Err(Errno::EEXIST) => (),
-            Err(errno) => {
-                return Err(errno).with_context(|| format!("make the file {}", path.display()));
-            }
-        }
-        self.find(path)
-            .with_context(|| format!("open {}", path.display()))
-    }
 }
 
 impl Step {
@@ -249,13 +176,13 @@ impl Step {
                 let tree = match stack::stack(lower, upper, work, *marks) {
                     Err(Errno::EINVAL | Errno::ENOSYS) => {
                         stack::stack_with_mount(lower, upper, work, at, *marks)?;
-                        return open_directory(at).map(Root);
+                        return open_directory(at).map(Root::new);
                     }
                     other => other.with_context(|| format!("{self}"))?,
                 };
                 let at = open_directory(at)?;
                 sys::move_mount(tree.as_fd(), at.as_fd()).context("move_mount the overlay")?;
-                Ok(Root(tree))
+                Ok(Root::new(tree))
             }
             Step::Directory(path) => {
                 let none: Option<&str> = None;
@@ -267,7 +194,7 @@ impl Step {
                     none,
                 )
                 .with_context(|| format!("{self}"))?;
-                open_directory(path).map(Root)
+                open_directory(path).map(Root::new)
             }
             other => bail!("{other} makes no root"),
         }
@@ -297,7 +224,7 @@ impl Step {
         };
         let at = open_directory(at)?;
         sys::move_mount(tree.as_fd(), at.as_fd()).context("move_mount the overlay")?;
-        Ok(Root(tree))
+        Ok(Root::new(tree))
     }
 
     /// Takes the step, for those that do not make the tree.
@@ -308,7 +235,7 @@ impl Step {
             Step::Pivot => pivot(root),
             Step::MoveRoot => move_root(root),
             Step::ReadOnly => {
-                sys::mount_setattr(root.0.as_fd(), 0, nix::libc::MOUNT_ATTR_RDONLY, 0, 0)
+                sys::mount_setattr(root.top().as_fd(), 0, nix::libc::MOUNT_ATTR_RDONLY, 0, 0)
                     .context("mount_setattr the root")
             }
         }
@@ -365,7 +292,7 @@ impl fmt::Display for Step {
 /// it is then unmounted through the descriptor that was opened before.
 fn pivot(root: &Root) -> Result<()> {
     let old = open_directory(Path::new("/"))?;
-    nix::unistd::fchdir(&root.0).context("fchdir to the new root")?;
+    nix::unistd::fchdir(root.top()).context("fchdir to the new root")?;
     nix::unistd::pivot_root(".", ".").context("pivot_root")?;
     nix::unistd::fchdir(&old).context("fchdir to the old root")?;
     umount2(".", MntFlags::MNT_DETACH).context("umount2 the old root")?;
@@ -373,7 +300,7 @@ fn pivot(root: &Root) -> Result<()> {
 }
 
 fn move_root(root: &Root) -> Result<()> {
-    nix::unistd::fchdir(&root.0).context("fchdir to the new root")?;
+    nix::unistd::fchdir(root.top()).context("fchdir to the new root")?;
     let none: Option<&str> = None;
     mount(Some("."), "/", none, MsFlags::MS_MOVE, none).context("move the root")?;
     nix::unistd::chroot(".").context("chroot")?;
@@ -381,7 +308,7 @@ fn move_root(root: &Root) -> Result<()> {
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd> {
-    nix::fcntl::openat(
+    openat(
         AT_FDCWD,
         path,
         OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
@@ -399,11 +326,4 @@ pub fn path_of(fd: &OwnedFd) -> PathBuf {
 pub fn is_directory(fd: &OwnedFd) -> Result<bool> {
     let status = fstat(fd).context("fstat")?;
     Ok(status.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR)
-}
-
-fn split(path: &Path) -> Result<(&Path, &std::ffi::OsStr)> {
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => Ok((parent, name)),
-        _ => bail!("{} names no file", path.display()),
-    }
 }

@@ -80,7 +80,8 @@ pub fn open_pty(root: &Root, size: Option<(u16, u16)>) -> Result<Pty> {
         .context("open /dev/pts/ptmx")?;
     // A directory of the image in place of devpts could hold any device (CVE-2025-52565).
     let status = nix::sys::stat::fstat(&master).context("fstat /dev/pts/ptmx")?;
-    if status.st_rdev != nix::sys::stat::makedev(5, 2) {
+    let is_device = status.st_mode & nix::libc::S_IFMT == nix::libc::S_IFCHR;
+    if !is_device || status.st_rdev != nix::sys::stat::makedev(5, 2) {
         bail!("/dev/pts/ptmx in the container is not the pseudo-terminal multiplexer");
     }
     let slave = sys::open_terminal_peer(master.as_fd()).context("open the terminal's other end")?;

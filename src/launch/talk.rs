@@ -7,6 +7,9 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 use super::Failure;
+use crate::kernel::program;
+use crate::plan::Plan;
+use crate::step::Step;
 use crate::sys;
 
 /// What the child says: one datagram each, so nothing needs a length.
@@ -21,6 +24,22 @@ pub(super) fn said(code: u8, text: &[u8]) -> Failure {
     Failure {
         code,
         error: anyhow!("{}", String::from_utf8_lossy(text)),
+    }
+}
+
+/// The trampoline of the plan's program came back with this errno, the lowest byte first.
+pub(super) fn not_executed(plan: &Plan, errno: &[u8]) -> Failure {
+    let errno = errno
+        .first_chunk()
+        .map_or(0, |low| i32::from_le_bytes(*low));
+    let name = plan.enter.iter().rev().find_map(|step| match step {
+        Step::Program(program::Step::Execute { args, .. }) => args.first(),
+        _ => None,
+    });
+    let error = program::refused(name.map_or("", |name| name), Errno::from_raw(errno));
+    Failure {
+        code: error.exit_code(),
+        error: error.into(),
     }
 }
 

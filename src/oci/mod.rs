@@ -12,7 +12,6 @@
 //! * [`create`], [`start`], [`kill`], [`exec`]: the verbs that change a container
 //! * [`limits`]: pause, resume, update, and what the cgroup has counted
 //! * [`show`]: the verbs that only tell
-//! * [`protect`]: the runtime's own program, out of the container's reach
 //! * [`log`]: the engine's log file
 
 pub mod bundle;
@@ -22,13 +21,13 @@ pub mod exec;
 pub mod kill;
 pub mod limits;
 pub mod log;
-pub mod protect;
 pub mod show;
 pub mod start;
 pub mod state;
 
 use anyhow::Result;
 
+use crate::kernel::protect;
 use cli::{Cli, Command};
 use state::Store;
 

@@ -165,6 +165,7 @@ impl Monitor {
         let place = Place {
             stdio,
             private: private.into_iter().flatten().collect(),
+            trampoline: Some(sys::trampoline::open().context("make the program in memory")?),
             ..Place::default()
         };
         let mut running = launch::launch_at(&self.plan, place, telling, told)?;

@@ -55,6 +55,17 @@ pub(super) fn filesystem(
     }
 }
 
+/// Keeps the kernel's own file systems in reach by what was mounted, not by name (see [`Root::keep`]).
+pub(super) fn keep(root: &Root, kind: &str, target: &Path) -> Result<()> {
+    use nix::sys::statfs;
+    match (kind, target.to_str()) {
+        ("proc", Some("/proc")) => root.keep(target, statfs::PROC_SUPER_MAGIC),
+        ("sysfs", Some("/sys")) => root.keep(target, statfs::SYSFS_MAGIC),
+        ("tmpfs", Some("/dev")) => root.keep(target, statfs::TMPFS_MAGIC),
+        _ => Ok(()),
+    }
+}
+
 /// A copy of the mount at `source`, attached nowhere yet.
 pub(super) fn source(source: &Path, scope: Scope) -> Result<OwnedFd> {
     let flags = nix::libc::OPEN_TREE_CLONE | below(scope) as u32;
@@ -126,8 +137,17 @@ pub(super) fn copy_up(root: &Root, target: &Path, flags: MsFlags, data: &str) ->
     Ok(())
 }
 
+/// What is at `path`; a kernel that lacks it needs no mask. Whatever else goes wrong is not passed over.
+fn existing(root: &Root, path: &Path) -> Result<Option<OwnedFd>> {
+    match root.find(path) {
+        Ok(at) => Ok(Some(at)),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 pub(super) fn mask(root: &Root, path: &Path) -> Result<()> {
-    let Ok(at) = root.find(path) else {
+    let Some(at) = existing(root, path)? else {
         return Ok(());
     };
     if is_directory(&at)? {
@@ -149,7 +169,8 @@ pub(super) fn mask(root: &Root, path: &Path) -> Result<()> {
         nix::sys::stat::Mode::empty(),
     )?;
     let status = nix::sys::stat::fstat(&null)?;
-    if status.st_rdev != nix::sys::stat::makedev(1, 3) {
+    let is_device = status.st_mode & nix::libc::S_IFMT == nix::libc::S_IFCHR;
+    if !is_device || status.st_rdev != nix::sys::stat::makedev(1, 3) {
         bail!("the host's /dev/null is not the null device");
     }
     let tree = sys::open_tree(
@@ -161,7 +182,7 @@ pub(super) fn mask(root: &Root, path: &Path) -> Result<()> {
 }
 
 pub(super) fn read_only(root: &Root, path: &Path) -> Result<()> {
-    let Ok(at) = root.find(path) else {
+    let Some(at) = existing(root, path)? else {
         return Ok(());
     };
     let flags = nix::libc::OPEN_TREE_CLONE

@@ -5,6 +5,10 @@
 //! `/proc/self/exe` runs the runtime once more, with the image's libraries; that code can open the link
 //! and write to the host's file (CVE-2019-5736). So the runtime starts itself again from a mount of its
 //! file alone that is read-only and attached nowhere: no right in the container writes through that.
+//!
+//! `rmac-oci` does so always, since what waits at the gate is the runtime. `rmac` does so where the container
+//! has rights beyond Docker's; else nobody in it can look into who comes in (not dumpable), and the last
+//! call is made by a program in memory ([`crate::sys::trampoline`]), which is cheaper than a second start.
 
 use std::os::fd::AsFd;
 

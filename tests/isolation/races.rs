@@ -1,0 +1,196 @@
+//! Races for paths: somebody changes links and directories under way, a thousand starts long. Nothing of the
+//! host's may be touched.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::common::Lab;
+use crate::common::bundle::{Bundle, RMAC_OCI};
+use crate::helpers::{digest, put};
+
+/// Swaps a directory and a symbolic link with renameat2(2), as fast as it goes, until dropped.
+struct Swapper {
+    end: Arc<AtomicBool>,
+    turns: Arc<AtomicUsize>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Swapper {
+    /// Each pair is exchanged for `away`, and then is as it was for up to `home`.
+    fn start(pairs: Vec<(PathBuf, PathBuf)>, away: Duration, home: Duration) -> Swapper {
+        let (end, turns) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let (stop, count) = (end.clone(), turns.clone());
+        let thread = std::thread::spawn(move || {
+            let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+            let at = nix::fcntl::AT_FDCWD;
+            while !stop.load(Ordering::Relaxed) {
+                let turn = count.fetch_add(1, Ordering::Relaxed);
+                for pause in [away, home * (turn % 16) as u32 / 16] {
+                    for (one, other) in &pairs {
+                        let _ = nix::fcntl::renameat2(at, one, at, other, flags);
+                    }
+                    std::thread::sleep(pause);
+                }
+            }
+        });
+        Swapper {
+            end,
+            turns,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Swapper {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+        assert!(self.turns.load(Ordering::Relaxed) > 100 || std::thread::panicking());
+    }
+}
+
+/// A directory of the host's that the links lead to.
+fn victim(at: &Path) -> PathBuf {
+    let victim = at.join("victim");
+    for file in ["sub/file", "secret", "dev/null", "proc/1/x", "etc/hosts"] {
+        put(&victim, file, "the host's");
+    }
+    victim
+}
+
+/// A thousand starts, `each` at a time by `start`; fewer where the machine is too slow for that.
+fn thousand(each: usize, mut start: impl FnMut()) {
+    let begin = Instant::now();
+    let mut count = 0;
+    while count < 1_000 && begin.elapsed() < Duration::from_secs(20) {
+        start();
+        count += each;
+    }
+    println!("{count} starts in {:.1?}", begin.elapsed());
+    assert!(count >= 100, "{count} starts");
+}
+
+const MOMENT: Duration = Duration::from_micros(50);
+
+#[test]
+fn a_volume_that_swaps_under_run() {
+    let lab = Lab::with_image();
+    let shared = lab.scratch().join("shared");
+    let victim = victim(&lab.scratch());
+    std::fs::create_dir_all(shared.join("a/b")).unwrap();
+    let before = digest(&victim);
+    // CVE-2021-30465: what is mounted below the volume lands where the link leads; and the working directory
+    // is made there.
+    std::os::unix::fs::symlink(&victim, shared.join("link")).unwrap();
+    std::fs::create_dir_all(shared.join("w")).unwrap();
+    std::os::unix::fs::symlink("/proc/self/fd/5", shared.join("magic")).unwrap();
+    let swapper = Swapper::start(
+        vec![
+            (shared.join("a"), shared.join("link")),
+            (shared.join("w"), shared.join("magic")),
+        ],
+        MOMENT,
+        MOMENT,
+    );
+    let script = format!(
+        "for i in $(seq 20); do rmac run --rm --network none -v {}:/vol --tmpfs /vol/a/b --mount type=bind,source=/etc/hostname,target=/vol/a/f \
+         -w /vol/w/made {} true; case $? in 0|125) ;; *) exit 1;; esac; done",
+        shared.display(),
+        lab.image()
+    );
+    thousand(20, || {
+        lab.sh(&script).ok();
+        assert_eq!(digest(&victim), before);
+    });
+    drop(swapper);
+    assert_eq!(digest(&victim), before);
+}
+
+#[test]
+fn a_container_that_swaps_under_exec() {
+    let lab = Lab::with_image();
+    let shared = lab.scratch().join("shared");
+    let victim = victim(&lab.scratch());
+    let before = digest(&victim);
+    std::fs::create_dir_all(shared.join("w")).unwrap();
+    std::fs::create_dir_all(shared.join("etc")).unwrap();
+    put(&shared, "etc/passwd", "u:x:5:5::/:/bin/sh\n");
+    std::os::unix::fs::symlink("/proc/self/fd/6", shared.join("magic")).unwrap();
+    std::os::unix::fs::symlink(&victim, shared.join("out")).unwrap();
+    put(&shared, "program", "#!/bin/true\n");
+    put(&shared, "evil", "#!/proc/self/exe\n");
+    let words = format!("-v {}:/vol", shared.display());
+    lab.sleeper("c1", "none", &words).ok();
+    let swapper = Swapper::start(
+        vec![
+            (shared.join("w"), shared.join("magic")),
+            (shared.join("etc"), shared.join("out")),
+            (shared.join("program"), shared.join("evil")),
+        ],
+        MOMENT,
+        MOMENT,
+    );
+    let rmac = std::fs::read(crate::common::RMAC).unwrap();
+    thousand(20, || {
+        lab.sh(
+            "for i in $(seq 20); do rmac exec -w /vol/w/made c1 /vol/program; done 2> /dev/null",
+        );
+    });
+    drop(swapper);
+    assert_eq!(digest(&victim), before);
+    assert!(
+        std::fs::read(crate::common::RMAC).unwrap() == rmac,
+        "rmac itself was written to"
+    );
+    lab.rmac(&["rm", "-f", "c1"]).ok();
+}
+
+#[test]
+fn a_bundle_whose_tree_swaps() {
+    // Whoever writes to a tree while rmac-oci makes a container of it takes /proc or /dev away between their
+    // mount and the masks. Either it does not start, or all masks are where they belong.
+    let script = "for m in $(grep -l . /proc/kcore /x/kcore 2> /dev/null); do echo unmasked $m; done; \
+                  for k in /proc/timer_list /x/timer_list; do head -c 1 $k 2> /dev/null; done; ls /victim 2> /dev/null; exit 0";
+    let bundle = Bundle::new(RMAC_OCI, script);
+    let victim = victim(&bundle.dir);
+    let before = digest(&victim);
+    let tree = bundle.rootfs();
+    for name in ["x", "y", "z"] {
+        std::os::unix::fs::symlink(&victim, tree.join(name)).unwrap();
+    }
+    bundle.change(|spec| {
+        spec["root"]["readonly"] = false.into();
+        let more = json!({ "destination": "/tmp/a/b", "type": "tmpfs", "source": "tmpfs" });
+        spec["mounts"].as_array_mut().unwrap().push(more);
+    });
+    let swapper = Swapper::start(
+        vec![
+            (tree.join("proc"), tree.join("x")),
+            (tree.join("dev"), tree.join("y")),
+            (tree.join("tmp"), tree.join("z")),
+        ],
+        MOMENT,
+        400 * MOMENT,
+    );
+    let (mut started, mut shown) = (0, vec![]);
+    thousand(1, || {
+        let answer = bundle.call(&["run", "--bundle", ".", "$ID"]);
+        started += usize::from(answer.code == 0);
+        if !answer.stdout.is_empty() {
+            shown.push(answer.stdout);
+        }
+        bundle.call(&["delete", "--force", "$ID"]);
+    });
+    drop(swapper);
+    println!("{started} of them came to be");
+    assert!(started > 10, "the race was never run to its end");
+    assert!(shown.is_empty(), "{} unmasked: {:?}", shown.len(), shown[0]);
+    assert_eq!(digest(&victim), before);
+}
