@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod capabilities;
 pub mod heap;
 pub mod packet;
+pub mod scheduling;
 pub mod seccomp;
 pub mod signals;
 #[cfg(test)]

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     match oci::run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("rmac-oci: {error:#}");
+            eprintln!("rmac-oci: error: {error:#}");
             log.error(&format!("{error:#}"));
             ExitCode::from(oci::code_of(&error))
         }

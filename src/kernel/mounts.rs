@@ -8,6 +8,7 @@
 mod attach;
 mod cgroup;
 mod copy;
+mod say;
 mod words;
 
 use std::fmt;
@@ -62,6 +63,13 @@ pub enum Step {
         /// tmpfs's own options.
         data: String,
     },
+    /// Say how mounts travel to and from a file system that was mounted before.
+    Propagation {
+        /// Where in the container.
+        target: PathBuf,
+        /// `MS_SHARED` and the like.
+        flags: MsFlags,
+    },
     /// Hide a file behind `/dev/null`, a directory behind an empty tmpfs.
     Mask(PathBuf),
     /// Allow only reading of a path and what is below it.
@@ -111,7 +119,11 @@ pub fn plan(spec: &Spec, layout: &Layout) -> Result<Vec<Step>> {
                 let below = path.unwrap_or(Path::new("/"));
                 steps.extend(cgroup::own_cgroup(layout, resources, below, &target, flags))
             }
-            step => steps.push(step),
+            step @ Step::Bind { .. } => steps.push(step),
+            step => {
+                steps.push(step);
+                steps.extend(words::propagation_of(mount));
+            }
         }
     }
     Ok(steps)
@@ -152,7 +164,7 @@ impl Step {
     /// The reason.
     pub fn why(&self) -> Lesson {
         match self {
-            Step::Filesystem { kind, .. } => filesystem_lesson(kind),
+            Step::Filesystem { kind, .. } => say::filesystem_lesson(kind),
             Step::Bind { .. } => Lesson {
                 why: "a file or directory of the host shows at a path of the container: a volume, or one of the files \
                       that tell host name, hosts and name servers",
@@ -163,6 +175,11 @@ impl Step {
                 why: "a file system in memory hides the image's files, so they are copied into it first",
                 without: "the program would find an empty directory where the image has files",
                 man: "tmpfs(5)",
+            },
+            Step::Propagation { .. } => Lesson {
+                why: "what is mounted below it is to show in other mount namespaces, or not",
+                without: "mounts below it would travel as the kernel's default has it",
+                man: "mount_namespaces(7), SHARED SUBTREES",
             },
             Step::Mask(_) => Lesson {
                 why: "this path tells or changes things of the whole machine, so nothing shows there",
@@ -199,7 +216,7 @@ impl Step {
                 attributes,
                 recursive,
                 ..
-            } => Shell::Bash(bind_shell(
+            } => Shell::Bash(say::bind_shell(
                 source,
                 target,
                 *scope,
@@ -209,6 +226,11 @@ impl Step {
                 "copy=$(mktemp -d) && cp -a {at}/. \"$copy\" && mount -t tmpfs -o {} tmpfs {at} && cp -a \"$copy\"/. {at}",
                 Shell::quote(data),
                 at = in_root(target)
+            )),
+            Step::Propagation { target, flags } => Shell::Bash(format!(
+                "mount --make-{} {}",
+                words::propagation_name(*flags),
+                in_root(target)
             )),
             Step::Mask(path) => Shell::Bash(format!(
                 "if [ -d {at} ]; then mount -t tmpfs -o ro tmpfs {at}; elif [ -e {at} ]; then mount --bind /dev/null {at}; fi",
@@ -257,6 +279,7 @@ impl Step {
                 flags,
                 data,
             } => attach::copy_up(root, target, *flags, data),
+            Step::Propagation { target, flags } => attach::propagation(root, target, *flags),
             Step::Mask(path) => attach::mask(root, path),
             Step::ReadOnly(path) => attach::read_only(root, path),
         };
@@ -309,66 +332,14 @@ impl fmt::Display for Step {
                 "mount(\"tmpfs\", {target:?}, \"tmpfs\", {}, {data:?}) [with the image's files]",
                 words::names(*flags)
             ),
+            Step::Propagation { target, flags } => {
+                let name = words::propagation_name(*flags).to_uppercase();
+                write!(f, "mount(NULL, {target:?}, NULL, MS_{name})")
+            }
             Step::Mask(path) => write!(f, "mount(\"/dev/null\", {path:?}, NULL, MS_BIND)"),
             Step::ReadOnly(path) => write!(f, "mount({path:?}, {path:?}, NULL, MS_BIND|MS_RDONLY)"),
         }
     }
-}
-
-fn filesystem_lesson(kind: &str) -> Lesson {
-    let (why, without, man) = match kind {
-        "proc" => (
-            "/proc shows the processes of the pid namespace in which it is mounted",
-            "ps would find no processes, and the program no /proc/self",
-            "proc(5), pid_namespaces(7)",
-        ),
-        "sysfs" => (
-            "/sys shows the devices, and of the links only those of this network namespace",
-            "programs that look for their network links in /sys/class/net would find none",
-            "sysfs(5), network_namespaces(7)",
-        ),
-        "devpts" => (
-            "an own instance of the pseudo-terminals",
-            "the container could open the terminals of the host's users",
-            "pts(4), devpts documentation of the kernel",
-        ),
-        "mqueue" => (
-            "the POSIX message queues of this IPC namespace",
-            "mq_open would find no queues",
-            "mq_overview(7)",
-        ),
-        "cgroup" | "cgroup2" => (
-            "the container's own limits, to read",
-            "a runtime such as the JVM could not see how much memory it may use",
-            "cgroups(7)",
-        ),
-        _ => (
-            "a file system in memory",
-            "the program would find what the image has there",
-            "tmpfs(5)",
-        ),
-    };
-    Lesson { why, without, man }
-}
-
-fn bind_shell(source: &Path, target: &Path, scope: Scope, attributes: u64) -> String {
-    let at = in_root(target);
-    let source = Shell::quote(&source.to_string_lossy());
-    let how = if scope == Scope::Recursive {
-        "--rbind"
-    } else {
-        "--bind"
-    };
-    let words = words::attribute_words(attributes);
-    let remount = if words.is_empty() {
-        String::new()
-    } else {
-        format!("\nmount -o remount,bind,{} {at}", words.join(","))
-    };
-    format!(
-        "if [ -d {source} ]; then mkdir -p {at}; else mkdir -p \"$(dirname {at})\"; [ -e {at} ] || : > {at}; fi\n\
-         mount {how} {source} {at}{remount}"
-    )
 }
 
 /// A path of the container as the script's host sees it.

@@ -23,9 +23,7 @@ pub fn load(bundle: &Path, id: &str, systemd: bool) -> Result<(PathBuf, Spec, Pa
     let root = spec.root().as_ref().context("config.json has no root")?;
     let rootfs = std::fs::canonicalize(bundle.join(root.path()))
         .with_context(|| format!("find the container's tree {}", root.path().display()))?;
-    if !namespaces::listed(&spec, LinuxNamespaceType::Mount) {
-        bail!("a container needs a mount namespace of its own: linux.namespaces has none");
-    }
+    check_shared_mounts(&spec)?;
     place_cgroup(&mut spec, id, systemd)?;
     absolute_mounts(&mut spec, &bundle);
     if let Some(process) = spec.process_mut() {
@@ -84,6 +82,26 @@ pub fn settle(process: &mut Process) -> Result<()> {
         .set_inheritable(inheritable)
         .set_ambient(ambient);
     process.set_capabilities(Some(sets));
+    Ok(())
+}
+
+/// Whether what is asked for can be done where the container shares the host's mounts.
+fn check_shared_mounts(spec: &Spec) -> Result<()> {
+    let Some(linux) = spec.linux() else {
+        return Ok(());
+    };
+    let empty = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
+    let plain = empty(linux.masked_paths())
+        && empty(linux.readonly_paths())
+        && linux
+            .rootfs_propagation()
+            .as_ref()
+            .is_none_or(String::is_empty);
+    if !plain && !namespaces::listed(spec, LinuxNamespaceType::Mount) {
+        bail!(
+            "maskedPaths, readonlyPaths and rootfsPropagation need a mount namespace, and linux.namespaces has none"
+        );
+    }
     Ok(())
 }
 

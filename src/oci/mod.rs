@@ -10,11 +10,13 @@
 //! * [`state`]: what is kept of a container, and what it is doing now
 //! * [`bundle`]: from `config.json` to a spec that the plan can follow
 //! * [`create`], [`start`], [`kill`], [`exec`]: the verbs that change a container
+//! * [`agent`]: the program that answers system calls of a container's
 //! * [`limits`]: pause, resume, update, and what the cgroup has counted
 //! * [`show`]: the verbs that only tell
 //! * [`protect`]: the runtime's own program, out of the container's reach
 //! * [`log`]: the engine's log file
 
+pub mod agent;
 pub mod bundle;
 pub mod cli;
 pub mod create;
@@ -64,7 +66,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Delete(args) => kill::delete(&store, &args.id, args.force, &log).map(|()| 0),
         Command::List(args) => show::list(&store, &args).map(|()| 0),
         Command::Ps(args) => show::ps(&store, &args).map(|()| 0),
-        Command::Exec(args) => exec::exec(&store, &args),
+        Command::Exec(args) => exec::exec(&store, &args, cli.debug),
         Command::Pause(one) => limits::pause(&store, &one.id).map(|()| 0),
         Command::Resume(one) => limits::resume(&store, &one.id).map(|()| 0),
         Command::Update(args) => limits::update(&store, &args).map(|()| 0),
