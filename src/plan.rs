@@ -186,7 +186,7 @@ pub fn plan_bundle(bundle: &Bundle<'_>) -> Result<Plan> {
     prepare.extend(join.into_iter().chain(unshare).map(Step::Namespace));
     prepare.extend(become_root.into_iter().map(Step::Ids));
     let wire = if namespaces::has(spec, LinuxNamespaceType::Network) {
-        crate::net::link::plan(&[])
+        wire::of_bundle(spec)
     } else {
         vec![]
     };

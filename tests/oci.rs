@@ -489,6 +489,66 @@ fn a_container_in_the_hosts_mount_namespace_leaves_no_mount() {
 }
 
 #[test]
+fn links_of_the_host_move_into_the_container_with_their_addresses() {
+    let script = "ip -o addr show dev given | grep -o 'inet6* [^ ]*' | grep -v fe80; cat /sys/class/net/given/operstate; ls /sys/class/net | grep -c '^d[0-9]'";
+    let bundle = Bundle::shared(RMAC_OCI, script);
+    bundle.change(|spec| {
+        spec["linux"]["netDevices"] =
+            json!({ "one": { "name": "given" }, "two": { "name": "d%d" } });
+    });
+    // The host is a network namespace of the test's own; the links' other ends stay in it.
+    let host = "set -e
+        ip link add one type veth peer name uno; ip link add two type veth peer name due
+        ip addr add 192.0.2.7/24 dev one; ip addr add 2001:db8::7/64 dev one nodad; ip link set uno up
+        \"$@\"; ip -o link show | grep -cE ' (one|two)@' || true";
+    let call = |config: &str| {
+        let mut host_namespace = std::process::Command::new("unshare");
+        host_namespace
+            .current_dir(&bundle.dir)
+            .args(["--net", "sh", "-c", config, "sh", RMAC_OCI])
+            .args(["--root", "state", "run", &bundle.id]);
+        common::run(&mut host_namespace)
+    };
+    let said = call(host);
+    assert_eq!(
+        said.stdout, "inet 192.0.2.7/24\ninet6 2001:db8::7/64\nup\n1\n0\n",
+        "{said:?}"
+    );
+    bundle.change(|spec| spec["linux"]["netDevices"] = json!({ "none": {} }));
+    call("\"$@\"").says("look for the link none: ENODEV");
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_and_what_is_left_undone_is_logged() {
+    let bundle = Bundle::shared(RMAC_OCI, "true");
+    let refused = |part: &str, value: Value, says: &str| {
+        bundle.change(|spec| spec["linux"][part] = value);
+        let answer = bundle.call(&["run", "--bundle", ".", "$ID"]);
+        assert!(
+            answer.code == 1 && answer.stderr.contains(says),
+            "{answer:?}"
+        );
+        bundle.change(|spec| drop(spec["linux"].as_object_mut().unwrap().remove(part)));
+    };
+    refused(
+        "intelRdt",
+        json!({ "closID": "x" }),
+        "intelRdt is not supported",
+    );
+    let rdma = json!({ "rdma": { "mlx": { "hcaHandles": 1 } } });
+    refused("resources", rdma, "rdma is not supported");
+    bundle.change(|spec| spec["process"]["apparmorProfile"] = "strict".into());
+    bundle
+        .call(&["--log", "log", "run", "--bundle", ".", "$ID"])
+        .ok();
+    let log = std::fs::read_to_string(bundle.dir.join("log")).unwrap();
+    assert!(
+        log.contains("level=warning") && log.contains("apparmorProfile is not applied"),
+        "{log}"
+    );
+}
+
+#[test]
 fn a_failed_hook_after_the_start_ends_the_container() {
     // OCI runtime.md, lifecycle, step 9
     let bundle = Bundle::shared(RMAC_OCI, "sleep 100");

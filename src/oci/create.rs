@@ -17,6 +17,7 @@ use oci_spec::runtime::LinuxNamespaceType;
 use super::agent;
 use super::bundle;
 use super::cli::CreateArgs;
+use super::log::Log;
 use super::state::{Record, Store};
 use crate::kernel::cgroups::Layout;
 use crate::kernel::namespaces;
@@ -32,15 +33,24 @@ use crate::store::containers::ProcessId;
 ///
 /// # Errors
 /// Names the step that failed; nothing is left then.
-pub fn create(store: &Store, args: &CreateArgs, systemd: bool) -> Result<launch::Running> {
+pub fn create(
+    store: &Store,
+    args: &CreateArgs,
+    systemd: bool,
+    log: &Log,
+) -> Result<launch::Running> {
     reserve(args.preserve_fds)?;
-    let (bundle, spec, rootfs) = bundle::load(&args.bundle, &args.id, systemd)?;
+    let (directory, spec, rootfs) = bundle::load(&args.bundle, &args.id, systemd)?;
+    let process = spec.process().as_ref();
+    for words in process.map_or(vec![], |process| bundle::unheeded(process, &spec)) {
+        log.warn(words);
+    }
     let lock = store.make(&args.id)?;
     let shared = !namespaces::listed(&spec, LinuxNamespaceType::Mount);
     let record = Record {
         id: args.id.clone(),
         beneath: shared.then(|| Top::of(&rootfs)).transpose()?,
-        bundle,
+        bundle: directory,
         rootfs,
         created: jiff::Timestamp::now().to_string(),
         process: None,

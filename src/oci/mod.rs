@@ -58,7 +58,7 @@ pub fn run(cli: Cli) -> Result<u8> {
     let log = log::Log::of(&cli);
     let store = Store::new(cli.root);
     match cli.command {
-        Command::Create(args) => create::create(&store, &args, cli.systemd_cgroup).map(|_| 0),
+        Command::Create(args) => create::create(&store, &args, cli.systemd_cgroup, &log).map(|_| 0),
         Command::Run(args) => start::run(&store, &args, cli.systemd_cgroup, &log),
         Command::Start(one) => start::start(&store, &one.id, &log).map(|()| 0),
         Command::State(one) => show::state(&store, &one.id).map(|()| 0),

@@ -53,7 +53,7 @@ pub fn run(store: &Store, args: &RunArgs, systemd: bool, log: &Log) -> Result<u8
     } else {
         Some(catch_signals()?)
     };
-    let running = create::create(store, &args.create, systemd)?;
+    let running = create::create(store, &args.create, systemd, log)?;
     let started = start(store, &args.create.id, log);
     if args.detach && started.is_ok() {
         return Ok(0);
