@@ -17,12 +17,13 @@ need() {    # PROGRAM=PACKAGE...: installs what is missing
         >/dev/null 2>&1 || die "cannot install ${missing[*]}: is there a network, and are you root?"
 }
 
-from_deb() {    # PACKAGE PATH: a file of a Debian package that is unpacked, not installed
-    local dir; dir=$(mktemp -d "$cache/deb.XXXXXX")
-    (cd "$dir" && apt-get -qq -o APT::Sandbox::User=root download "$1" >&2 && dpkg-deb -x ./*.deb .) &&
-        mv "$dir/$2" "$cache/${2##*/}"
+from_deb() {    # PACKAGE PATH...: files of a Debian package that is unpacked, not installed
+    local dir path package=$1; shift
+    dir=$(mktemp -d "$cache/deb.XXXXXX")
+    (cd "$dir" && apt-get -qq -o APT::Sandbox::User=root download "$package" >&2 && dpkg-deb -x ./*.deb .) &&
+        for path; do mv "$dir/$path" "$cache/${path##*/}"; done
     rm -rf "$dir"
-    [ -x "$cache/${2##*/}" ] || die "cannot download Debian's $1"
+    for path; do [ -x "$cache/${path##*/}" ] || die "cannot download Debian's $package"; done
 }
 
 # Under sudo, Rust is usually that of the user who called it, and so is the clone: what is built

@@ -34,7 +34,7 @@ use crate::net::{dhcp, netns};
 use crate::plan::Plan;
 use crate::step::{Place, Step};
 use crate::sys::{self, Clone, trampoline};
-use talk::{FAILED, LONGEST, READY, TERMINAL, TOOK, not_executed, receive, said};
+use talk::{CALLS, FAILED, LONGEST, READY, TERMINAL, TOOK, not_executed, receive, said};
 
 /// A container whose program has been started.
 #[derive(Debug)]
@@ -80,6 +80,13 @@ pub trait Listener {
     /// The container's first process exists, and waits: whatever this does is done before it goes on.
     fn born(&mut self, _pid: Pid) -> Result<()> {
         Ok(())
+    }
+
+    /// The process `pid` has loaded a filter that leaves calls to an agent; `calls` is where to hear of them.
+    fn filtered(&mut self, _pid: Option<Pid>, _calls: OwnedFd) -> Result<()> {
+        Err(anyhow!(
+            "this container's calls cannot be left to a seccomp agent"
+        ))
     }
 }
 
@@ -310,6 +317,7 @@ fn converse(
         match buffer[..length].split_first() {
             None => break,
             Some((&TERMINAL, _)) => master = fd,
+            Some((&CALLS, _)) => listener.filtered(place.pid, fd.context("no listener came")?)?,
             Some((&READY, _)) => {
                 for step in &plan.meet {
                     take(step, place, Side::Host, listener)?;

@@ -188,7 +188,7 @@ pub fn plan_bundle(bundle: &Bundle<'_>) -> Result<Plan> {
     prepare.extend(join.into_iter().chain(unshare).map(Step::Namespace));
     prepare.extend(become_root.into_iter().map(Step::Ids));
     let wire = if namespaces::has(spec, LinuxNamespaceType::Network) {
-        crate::net::link::plan(&[])
+        wire::of_bundle(spec)
     } else {
         vec![]
     };
@@ -248,6 +248,10 @@ pub fn plan_exec(
         host.push(Step::Terminal(terminal::Step::Give { uid, gid }));
     }
     prepare.extend(terminal::plan_pty(process).map(Step::Terminal));
+    let [before, then] = attributes::plan_affinity(process)?;
+    // The caller's own processors are those that its child is born with.
+    host.splice(0..0, before.map(Step::Attribute));
+    prepare.extend(then.map(Step::Attribute));
     Ok(Plan {
         host,
         clone: Step::Namespace(clone),
@@ -294,18 +298,27 @@ fn files(inputs: &Inputs<'_>) -> Vec<identity::Step> {
     ]
 }
 
-/// The change of the root, after which only the container's files are in reach.
+/// The change of the root, after which only the container's files are in reach; then the root can become
+/// read-only: what runs before, such as a hook, may still write to it.
 fn leave_host(spec: &Spec) -> Vec<Step> {
+    if !namespaces::listed(spec, LinuxNamespaceType::Mount) {
+        return vec![Step::Rootfs(rootfs::Step::Chroot)];
+    }
     let mut steps = vec![Step::Rootfs(rootfs::Step::Pivot)];
+    let root = spec.root().as_ref();
+    if root.is_some_and(|root| root.readonly() == Some(true)) {
+        steps.push(Step::Rootfs(rootfs::Step::ReadOnly));
+    }
     steps.extend(rootfs::at_last(spec).map(|flags| Step::Rootfs(rootfs::Step::Private(flags))));
     steps
 }
 
 /// From a process in the right place to the program. The seccomp filter is loaded while the process
 /// still may (CAP_SYS_ADMIN), unless no_new_privs lets anybody load one: then it comes last, where it
-/// has least to allow.
+/// has least to allow, and what waits for `start` has lost its privileges before. A filter whose calls an
+/// agent answers is loaded before the gate, since the agent is told by `create`.
 fn enter(spec: &Spec, process: &Process, first: First, keyring: Option<&str>) -> Result<Vec<Step>> {
-    let (directory, last) = program::plan(process, first);
+    let ([directory, close], last) = program::plan(process, first);
     let filter: Vec<Step> = seccomp::plan(spec)?
         .into_iter()
         .map(Step::Seccomp)
@@ -319,31 +332,40 @@ fn enter(spec: &Spec, process: &Process, first: First, keyring: Option<&str>) ->
     let attributes = attributes::plan(spec, process)?;
     steps.extend(attributes.into_iter().map(Step::Attribute));
     steps.push(Step::Program(directory));
+
+    let mut gate = vec![];
     if first == First::Waiting {
         let args = process.args().clone().unwrap_or_default();
         let env = process.env().clone().unwrap_or_default();
-        steps.push(Step::Program(program::Step::Find { args, env }));
-        steps.push(Step::Gate(gate::Step::Wait { keep: 0 }));
+        gate.push(Step::Program(program::Step::Find { args, env }));
+        gate.push(Step::Gate(gate::Step::Wait { keep: 0 }));
     }
-    if !no_new_privileges {
-        steps.extend(filter.iter().cloned());
+    gate.push(Step::Program(close));
+    let become_who = become_who(process);
+    let agent = |step: &Step| matches!(step, Step::Seccomp(seccomp::Step::LoadWithAgent(_)));
+    let (told, filter): (Vec<_>, Vec<_>) = filter.into_iter().partition(agent);
+    gate.splice(0..0, told);
+    match no_new_privileges {
+        true => steps.extend(become_who.into_iter().chain(gate).chain(filter)),
+        false => steps.extend(gate.into_iter().chain(filter).chain(become_who)),
     }
+    steps.extend(last.into_iter().map(Step::Program));
+    Ok(steps)
+}
+
+/// The capabilities and the user: what is needed to change the user comes before that, the rest after.
+fn become_who(process: &Process) -> Vec<Step> {
     let sets = capabilities::plan(process)
         .into_iter()
         .map(Step::Capability);
     let become_user = user::plan(process).into_iter().map(Step::User);
-    let (before, after): (Vec<_>, Vec<_>) = sets.partition(|step| {
+    let (mut steps, after): (Vec<_>, Vec<_>) = sets.partition(|step| {
         matches!(
             step,
             Step::Capability(capabilities::Step::Bounding(_) | capabilities::Step::Keep)
         )
     });
-    steps.extend(before);
     steps.extend(become_user);
     steps.extend(after);
-    if no_new_privileges {
-        steps.extend(filter);
-    }
-    steps.extend(last.into_iter().map(Step::Program));
-    Ok(steps)
+    steps
 }

@@ -106,6 +106,8 @@ pub struct Place {
     pub tree: Option<OwnedFd>,
     /// By which the child becomes the program, where rmac's own file is to stay out of reach.
     pub trampoline: Option<OwnedFd>,
+    /// What hears of the calls that a seccomp agent answers, to be handed over.
+    pub calls: Option<OwnedFd>,
     /// The home directory of the user that the program runs as.
     pub home: Option<String>,
 }
@@ -211,7 +213,10 @@ impl Step {
             Step::Terminal(step) => place.take_terminal(step),
             Step::Signal(step) => step.take(),
             Step::Limit(step) => step.take(),
-            Step::Seccomp(step) => step.take(),
+            Step::Seccomp(step) => {
+                place.calls = step.take()?;
+                Ok(())
+            }
             Step::Capability(step) => step.take(),
             Step::User(step) => {
                 place.home = step.take()?.or(place.home.take());

@@ -69,7 +69,7 @@ fn a_failure_is_one_line_and_one_json_line_in_the_log() {
         "$ID",
     ]);
     let text = "exec: \"nosuch\": executable file not found in $PATH";
-    assert_eq!(failed.stderr, format!("rmac-oci: {text}\n"));
+    assert_eq!(failed.stderr, format!("rmac-oci: error: {text}\n"));
     let log: Value =
         serde_json::from_str(&std::fs::read_to_string(bundle.dir.join("log")).unwrap()).unwrap();
     assert_eq!(
@@ -365,6 +365,212 @@ fn cases_end_as_with_crun_and_runc() {
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 
+#[test]
+fn policies_and_priorities_reach_the_program() {
+    let script = "cut -d' ' -f19,41 /proc/self/stat; ionice -p $$; cut -d' ' -f2 /proc/self/numa_maps | uniq";
+    let bundle = Bundle::shared(RMAC_OCI, script);
+    bundle.change(|spec| {
+        spec["process"]["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 5 });
+        spec["process"]["ioPriority"] = json!({ "class": "IOPRIO_CLASS_BE", "priority": 6 });
+        spec["linux"]["memoryPolicy"] =
+            json!({ "mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"] });
+    });
+    let said = bundle.call(&["run", "--bundle", ".", "$ID"]).ok();
+    // Nice and policy: 3 is SCHED_BATCH.
+    assert_eq!(said, "5 3\nbest-effort: prio 6\nbind=static:0\n");
+
+    for (part, wrong, says) in [
+        (
+            "scheduler",
+            json!({ "policy": "SCHED_ISO" }),
+            "no SCHED_ISO",
+        ),
+        (
+            "ioPriority",
+            json!({ "class": "IOPRIO_CLASS_BE", "priority": 8 }),
+            "0 to 7",
+        ),
+    ] {
+        bundle.change(|spec| spec["process"][part] = wrong);
+        bundle.call(&["run", "--bundle", ".", "$ID"]).says(says);
+        bundle.change(|spec| drop(spec["process"].as_object_mut().unwrap().remove(part)));
+    }
+}
+
+#[test]
+fn exec_runs_on_the_processors_that_were_asked_for() {
+    let bundle = Bundle::shared(RMAC_OCI, "sleep 100");
+    bundle.change(|spec| {
+        spec["process"]["execCPUAffinity"] = json!({ "initial": "0", "final": "0" })
+    });
+    bundle.create().ok();
+    bundle.call(&["start", "$ID"]).ok();
+    let list = ["grep", "Cpus_allowed_list", "/proc/self/status"];
+    let said = bundle.call(&[&["--debug", "exec", "$ID"], &list[..]].concat());
+    assert_eq!(said.stdout, "Cpus_allowed_list:\t0\n", "{said:?}");
+    assert!(said.stderr.contains("affinity: 0x1\n"), "{said:?}");
+}
+
+#[test]
+fn a_seccomp_agent_is_told_of_the_container_and_gets_the_listener() {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    use std::os::fd::AsRawFd;
+    let bundle = Bundle::shared(RMAC_OCI, "sleep 100");
+    let path = bundle.dir.join("agent");
+    let agent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    bundle.change(|spec| {
+        spec["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "listenerPath": path, "listenerMetadata": "which",
+            "syscalls": [{ "names": ["mkdirat", "mkdir"], "action": "SCMP_ACT_NOTIFY" }],
+        })
+    });
+    bundle.create().ok();
+    let (caller, _) = agent.accept().unwrap();
+    let (mut buffer, mut space) = ([0; 4096], nix::cmsg_space!([i32; 2]));
+    let mut parts = [std::io::IoSliceMut::new(&mut buffer)];
+    let flags = MsgFlags::empty();
+    let message = recvmsg::<()>(caller.as_raw_fd(), &mut parts, Some(&mut space), flags).unwrap();
+    let rights = message.cmsgs().unwrap().next();
+    let Some(ControlMessageOwned::ScmRights(fds)) = rights else {
+        panic!("no descriptor came")
+    };
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fds[0])).unwrap();
+    assert!(
+        link.to_string_lossy().contains("seccomp notify"),
+        "{link:?}"
+    );
+    let length = message.bytes;
+    let told: Value = serde_json::from_slice(&buffer[..length]).unwrap();
+    let state: Value = serde_json::from_str(&bundle.call(&["state", "$ID"]).ok()).unwrap();
+    assert_eq!(told["state"]["id"], bundle.id.as_str());
+    assert_eq!(told["pid"], state["pid"]);
+    assert_eq!(
+        (&told["metadata"], &told["fds"]),
+        (&json!("which"), &json!(["seccompFd"]))
+    );
+
+    bundle.change(|spec| {
+        drop(
+            spec["linux"]["seccomp"]
+                .as_object_mut()
+                .unwrap()
+                .remove("listenerPath"),
+        )
+    });
+    let answer = bundle.call(&["create", "--bundle", ".", "other"]);
+    assert!(answer.stderr.contains("needs listenerPath"), "{answer:?}");
+}
+
+#[test]
+fn a_container_in_the_hosts_mount_namespace_leaves_no_mount() {
+    let bundle = Bundle::new(RMAC_OCI, "ls / | head -n1; echo $$");
+    bundle.change(|spec| {
+        spec["linux"]["namespaces"] = json!([{ "type": "pid" }]);
+        for list in ["maskedPaths", "readonlyPaths", "sysctl"] {
+            spec["linux"].as_object_mut().unwrap().remove(list);
+        }
+        spec.as_object_mut().unwrap().remove("hostname");
+    });
+    // What stands for the host here is a mount namespace of the test's own.
+    let mut host = std::process::Command::new("unshare");
+    let script = "\"$@\"; grep -c \"$PWD\" /proc/self/mountinfo";
+    host.current_dir(&bundle.dir)
+        .args(["--mount", "sh", "-c", script, "sh", RMAC_OCI])
+        .args(["--root", "state", "run", &bundle.id]);
+    assert_eq!(common::run(&mut host).stdout, "bin\n1\n0\n");
+
+    bundle.change(|spec| spec["linux"]["maskedPaths"] = json!(["/proc/kcore"]));
+    let refused = bundle.call(&["run", "--bundle", ".", "$ID"]);
+    assert!(
+        refused.stderr.contains("need a mount namespace"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn links_of_the_host_move_into_the_container_with_their_addresses() {
+    let script = "ip -o addr show dev given | grep -o 'inet6* [^ ]*' | grep -v fe80; cat /sys/class/net/given/operstate; ls /sys/class/net | grep -c '^d[0-9]'";
+    let bundle = Bundle::shared(RMAC_OCI, script);
+    bundle.change(|spec| {
+        spec["linux"]["netDevices"] =
+            json!({ "one": { "name": "given" }, "two": { "name": "d%d" } });
+    });
+    // The host is a network namespace of the test's own; the links' other ends stay in it.
+    let host = "set -e
+        ip link add one type veth peer name uno; ip link add two type veth peer name due
+        ip addr add 192.0.2.7/24 dev one; ip addr add 2001:db8::7/64 dev one nodad; ip link set uno up
+        \"$@\"; ip -o link show | grep -cE ' (one|two)@' || true";
+    let call = |config: &str| {
+        let mut host_namespace = std::process::Command::new("unshare");
+        host_namespace
+            .current_dir(&bundle.dir)
+            .args(["--net", "sh", "-c", config, "sh", RMAC_OCI])
+            .args(["--root", "state", "run", &bundle.id]);
+        common::run(&mut host_namespace)
+    };
+    let said = call(host);
+    assert_eq!(
+        said.stdout, "inet 192.0.2.7/24\ninet6 2001:db8::7/64\nup\n1\n0\n",
+        "{said:?}"
+    );
+    bundle.change(|spec| spec["linux"]["netDevices"] = json!({ "none": {} }));
+    call("\"$@\"").says("look for the link none: ENODEV");
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_and_what_is_left_undone_is_logged() {
+    let bundle = Bundle::shared(RMAC_OCI, "true");
+    let refused = |part: &str, value: Value, says: &str| {
+        bundle.change(|spec| spec["linux"][part] = value);
+        let answer = bundle.call(&["run", "--bundle", ".", "$ID"]);
+        assert!(
+            answer.code == 1 && answer.stderr.contains(says),
+            "{answer:?}"
+        );
+        bundle.change(|spec| drop(spec["linux"].as_object_mut().unwrap().remove(part)));
+    };
+    refused(
+        "intelRdt",
+        json!({ "closID": "x" }),
+        "intelRdt is not supported",
+    );
+    let rdma = json!({ "rdma": { "mlx": { "hcaHandles": 1 } } });
+    refused("resources", rdma, "rdma is not supported");
+    bundle.change(|spec| spec["process"]["apparmorProfile"] = "strict".into());
+    bundle
+        .call(&["--log", "log", "run", "--bundle", ".", "$ID"])
+        .ok();
+    let log = std::fs::read_to_string(bundle.dir.join("log")).unwrap();
+    assert!(
+        log.contains("level=warning") && log.contains("apparmorProfile is not applied"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_failed_hook_after_the_start_ends_the_container() {
+    // OCI runtime.md, lifecycle, step 9
+    let bundle = Bundle::shared(RMAC_OCI, "sleep 100");
+    bundle.change(|spec| {
+        spec["hooks"] = json!({ "poststart": [{ "path": "/bin/false" }],
+            "startContainer": [{ "path": "/bin/sh", "args": ["sh", "-c", "test \"$A\" = b"] }] });
+        spec["process"]["env"] = json!(["PATH=/bin:/usr/bin", "A=b"]);
+    });
+    bundle.create().ok();
+    let failed = bundle.call(&["start", "$ID"]);
+    assert!(
+        failed.code == 1 && failed.stderr.contains("Poststart hook"),
+        "{failed:?}"
+    );
+    assert!(
+        bundle
+            .call(&["state", "$ID"])
+            .stderr
+            .contains("does not exist")
+    );
+}
+
 /// Attacks of record. Each fails when its defence is taken away.
 mod attacks {
     use super::*;
@@ -429,8 +635,15 @@ mod attacks {
             said, "0 1 2 3 CapInh:\t0000000000000000\n",
             "3 is that of ls itself"
         );
-        let refused = bundle.call(&["create", "--preserve-fds", "2", "--bundle", ".", "$ID"]);
-        assert!(refused.stderr.contains("is not open"), "{refused:?}");
+        // CVE-2024-21626: numbers that did not come with the call must not be those of our own files.
+        let mut shell = std::process::Command::new("bash");
+        let alone = "for n in {3..22}; do eval \"exec $n>&-\"; done; exec \"$@\" --preserve-fds 20";
+        shell
+            .current_dir(&bundle.dir)
+            .args(["-c", alone, "bash", RMAC_OCI, "--root", "state", "run"])
+            .arg(&bundle.id);
+        let said = common::run(&mut shell).ok();
+        assert_eq!(said, "0 1 2 3 CapInh:\t0000000000000000\n");
     }
 
     #[test]

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     match oci::run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            write_err(format_args!("rmac-oci: {error:#}\n"));
+            write_err(format_args!("rmac-oci: error: {error:#}\n"));
             log.error(&format!("{error:#}"));
             ExitCode::from(oci::code_of(&error))
         }

@@ -1,7 +1,9 @@
-//! What a process hands on to its program beside its limits: umask, OOM score, personality.  umask(2), personality(2)
+//! What a process hands on to its program beside its limits: umask, OOM score, personality, priorities.  umask(2), sched(7)
 //!
 //! The kernel keeps a handful of small settings with each process; they survive execve(2) and are inherited
 //! by every child.
+
+mod share;
 
 use std::fmt;
 use std::fs::File;
@@ -9,11 +11,14 @@ use std::io::{Read, Write};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxPersonalityDomain, Process, Spec};
 
 use crate::lesson::{Lesson, Shell};
+use crate::sys::scheduling::{self, SchedAttr};
 
 /// One attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +31,19 @@ pub enum Step {
     OomScore(i32),
     /// Which Unix the kernel pretends to be; 8 is Linux on a 32-bit machine.
     Personality(u64),
+    /// How the kernel shares out processor time to this process.
+    Scheduler(SchedAttr),
+    /// The same for its input and output: class and priority as ioprio_set(2) packs them.
+    IoPriority(u16),
+    /// From which NUMA nodes its memory comes.
+    MemoryPolicy {
+        /// `MPOL_*` with its flags.
+        mode: u32,
+        /// The nodes.
+        nodes: Vec<u32>,
+    },
+    /// On which processors it runs.
+    Affinity(Vec<u32>),
 }
 
 /// `PER_LINUX32` of personality(2).
@@ -55,7 +73,38 @@ pub fn plan(spec: &Spec, process: &Process) -> Result<Vec<Step>> {
             LinuxPersonalityDomain::PerLinux32 => LINUX32,
         }));
     }
+    steps.extend(
+        process
+            .scheduler()
+            .as_ref()
+            .map(share::scheduler)
+            .transpose()?,
+    );
+    let io = process.io_priority().as_ref();
+    steps.extend(io.map(share::io_priority).transpose()?);
+    let memory = linux.and_then(|linux| linux.memory_policy().as_ref());
+    steps.extend(memory.map(share::memory_policy).transpose()?);
     Ok(steps)
+}
+
+/// On which processors `exec` runs until it is in the container's cgroup, and then.
+///
+/// # Errors
+/// What is no list of processors.
+pub fn plan_affinity(process: &Process) -> Result<[Option<Step>; 2]> {
+    let Some(affinity) = process.exec_cpu_affinity() else {
+        return Ok([None, None]);
+    };
+    let step = |list: &Option<String>| -> Result<Option<Step>> {
+        let numbers = list.as_deref().map(share::numbers).transpose();
+        Ok(numbers
+            .context("process.execCPUAffinity")?
+            .map(Step::Affinity))
+    };
+    Ok([
+        step(affinity.initial())?,
+        step(affinity.cpu_affinity_final())?,
+    ])
 }
 
 impl Step {
@@ -82,6 +131,26 @@ impl Step {
                 without: "a 32-bit image would build for the 64-bit machine",
                 man: "personality(2)",
             },
+            Step::Scheduler(_) => Lesson {
+                why: "the engine says whether this program may be kept waiting for others, or they for it",
+                without: "all programs would get the same share",
+                man: "sched_setattr(2), sched(7)",
+            },
+            Step::IoPriority(_) => Lesson {
+                why: "the engine says whose reads and writes come first when the disk is busy",
+                without: "a backup would slow down what people wait for",
+                man: "ioprio_set(2)",
+            },
+            Step::MemoryPolicy { .. } => Lesson {
+                why: "on a machine whose processors have memory of their own each, the near one is quicker",
+                without: "memory would come from where the program happens to run first",
+                man: "set_mempolicy(2)",
+            },
+            Step::Affinity(_) => Lesson {
+                why: "the engine says which processors are this program's",
+                without: "it would run on any, and disturb what has one to itself",
+                man: "sched_setaffinity(2)",
+            },
         }
     }
 
@@ -99,6 +168,30 @@ impl Step {
             Step::Personality(domain) => {
                 format!("sys personality => {}, {domain};", libc::SYS_personality)
             }
+            Step::Scheduler(attr) => format!(
+                "sys sched_setattr => {}, 0, pack('LLQlLQQQ', 48, {}, {}, {}, {}, {}, {}, {}), 0;",
+                libc::SYS_sched_setattr,
+                attr.policy,
+                attr.flags,
+                attr.nice,
+                attr.priority,
+                attr.runtime,
+                attr.deadline,
+                attr.period
+            ),
+            Step::IoPriority(value) => {
+                format!("sys ioprio_set => {}, 1, 0, {value};", libc::SYS_ioprio_set)
+            }
+            Step::MemoryPolicy { mode, nodes } => {
+                let words: Vec<String> = share::bits(nodes).iter().map(u64::to_string).collect();
+                format!(
+                    "sys set_mempolicy => {}, {mode}, pack('Q*', {list}), {};",
+                    libc::SYS_set_mempolicy,
+                    words.len() * 64 + usize::from(!words.is_empty()),
+                    list = words.join(", ")
+                )
+            }
+            Step::Affinity(list) => format!("system('taskset', '-pc', '{}', $$);", commas(list)),
         })
     }
 
@@ -129,6 +222,21 @@ impl Step {
             }
             Step::Personality(domain) => {
                 crate::sys::personality(*domain).with_context(|| self.to_string())
+            }
+            Step::Scheduler(attr) => {
+                scheduling::sched_setattr(*attr).with_context(|| self.to_string())
+            }
+            Step::IoPriority(value) => {
+                scheduling::ioprio_set(*value).with_context(|| self.to_string())
+            }
+            Step::MemoryPolicy { mode, nodes } => {
+                scheduling::set_mempolicy(*mode, &share::bits(nodes))
+                    .with_context(|| self.to_string())
+            }
+            Step::Affinity(list) => {
+                let mut set = CpuSet::new();
+                list.iter().try_for_each(|cpu| set.set(*cpu as usize))?;
+                sched_setaffinity(Pid::from_raw(0), &set).with_context(|| self.to_string())
             }
         }
     }
@@ -162,6 +270,26 @@ impl fmt::Display for Step {
             Step::Umask(mask) => write!(f, "umask({mask:#o})"),
             Step::OomScore(score) => write!(f, "write(\"/proc/self/oom_score_adj\", \"{score}\")"),
             Step::Personality(domain) => write!(f, "personality({domain:#x})"),
+            Step::Scheduler(attr) => write!(
+                f,
+                "sched_setattr(0, {{policy={}, nice={}, priority={}}}, 0)",
+                attr.policy, attr.nice, attr.priority
+            ),
+            Step::IoPriority(value) => write!(
+                f,
+                "ioprio_set(IOPRIO_WHO_PROCESS, 0, class {}, priority {})",
+                value >> 13,
+                value & 7
+            ),
+            Step::MemoryPolicy { mode, nodes } => {
+                write!(f, "set_mempolicy({mode:#x}, [{}])", commas(nodes))
+            }
+            Step::Affinity(list) => write!(f, "sched_setaffinity(0, [{}])", commas(list)),
         }
     }
+}
+
+fn commas(numbers: &[u32]) -> String {
+    let words: Vec<String> = numbers.iter().map(u32::to_string).collect();
+    words.join(",")
 }

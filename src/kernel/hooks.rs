@@ -66,10 +66,19 @@ pub fn plan(spec: &Spec, moment: Moment, state: &State) -> Vec<Step> {
     };
     let mut state = state.clone();
     state.set_status(status);
-    let run = |hook: &Hook| Step::Run {
-        moment,
-        hook: hook.clone(),
-        state: state.clone(),
+    let process = spec.process().as_ref();
+    let run = |hook: &Hook| {
+        let mut hook = hook.clone();
+        // What runs in the container's place gets the program's environment, unless it has its own.
+        if moment == Moment::StartContainer && hook.env().is_none() {
+            hook.set_env(process.and_then(|process| process.env().clone()));
+        }
+        let state = state.clone();
+        Step::Run {
+            moment,
+            hook,
+            state,
+        }
     };
     list.iter().flatten().map(run).collect()
 }

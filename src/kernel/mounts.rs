@@ -74,6 +74,13 @@ pub enum Step {
         /// tmpfs's own options.
         data: String,
     },
+    /// Say how mounts travel to and from a file system that was mounted before.
+    Propagation {
+        /// Where in the container.
+        target: PathBuf,
+        /// `MS_SHARED` and the like.
+        flags: MsFlags,
+    },
     /// Hide a file behind `/dev/null`, a directory behind an empty tmpfs.
     Mask(PathBuf),
     /// Allow only reading of a path and what is below it.
@@ -124,7 +131,11 @@ pub fn plan(spec: &Spec, layout: &Layout) -> Result<Vec<Step>> {
                 let below = path.unwrap_or(Path::new("/"));
                 steps.extend(cgroup::own_cgroup(layout, resources, below, &target, flags))
             }
-            step => steps.push(step),
+            step @ Step::Bind { .. } => steps.push(step),
+            step => {
+                steps.push(step);
+                steps.extend(words::propagation_of(mount));
+            }
         }
     }
     Ok(steps)
@@ -187,6 +198,11 @@ impl Step {
                 without: "the program would find an empty directory where the image has files",
                 man: "tmpfs(5)",
             },
+            Step::Propagation { .. } => Lesson {
+                why: "what is mounted below it is to show in other mount namespaces, or not",
+                without: "mounts below it would travel as the kernel's default has it",
+                man: "mount_namespaces(7), SHARED SUBTREES",
+            },
             Step::Mask(_) => Lesson {
                 why: "this path tells or changes things of the whole machine, so nothing shows there",
                 without: "root in the container could read the host's secrets, or write to its hardware",
@@ -234,6 +250,11 @@ impl Step {
                 "copy=$(mktemp -d) && cp -a {at}/. \"$copy\" && mount -t tmpfs -o {} tmpfs {at} && cp -a \"$copy\"/. {at}",
                 Shell::quote(data),
                 at = in_root(target)
+            )),
+            Step::Propagation { target, flags } => Shell::Bash(format!(
+                "mount --make-{} {}",
+                words::propagation_name(*flags),
+                in_root(target)
             )),
             Step::Mask(path) => Shell::Bash(format!(
                 "if [ -d {at} ]; then mount -t tmpfs -o ro tmpfs {at}; elif [ -e {at} ]; then mount --bind /dev/null {at}; fi",
@@ -292,6 +313,7 @@ impl Step {
                 tree.context("the host has not fetched it")
                     .and_then(|(_, tree)| attach::bind(root, tree, target))
             }
+            Step::Propagation { target, flags } => attach::propagation(root, target, *flags),
             Step::Mask(path) => attach::mask(root, path),
             Step::ReadOnly(path) => attach::read_only(root, path),
         };

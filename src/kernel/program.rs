@@ -105,14 +105,14 @@ pub enum First {
     Other,
 }
 
-/// The last steps for `process`: the one before the user changes, and those after.
-pub fn plan(process: &Process, first: First) -> (Step, Vec<Step>) {
+/// The last steps for `process`: where it starts; what it keeps open, to be settled before a seccomp filter is
+/// loaded that may know no close_range(2); and those after the user has changed.
+pub fn plan(process: &Process, first: First) -> ([Step; 2], Vec<Step>) {
     let mut last = vec![];
     if matches!(first, First::Program | First::Init) {
         // A change of user takes this setting back, so it follows that.
         last.push(Step::DieWithMonitor);
     }
-    last.push(Step::CloseOnExec { first: 3 });
     if first == First::Init {
         last.push(Step::Init);
     }
@@ -120,7 +120,8 @@ pub fn plan(process: &Process, first: First) -> (Step, Vec<Step>) {
         args: process.args().clone().unwrap_or_default(),
         env: process.env().clone().unwrap_or_default(),
     });
-    (Step::WorkingDirectory(process.cwd().clone()), last)
+    let directory = Step::WorkingDirectory(process.cwd().clone());
+    ([directory, Step::CloseOnExec { first: 3 }], last)
 }
 
 impl Step {

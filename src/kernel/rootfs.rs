@@ -14,17 +14,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, fstat};
 
 use super::ids::Table;
 use crate::lesson::{Lesson, Shell};
 use crate::sys;
 
+mod change;
 mod propagation;
 mod root;
 mod stack;
 
+pub use change::{Top, detach};
 pub use propagation::{at_first, at_last};
 pub use root::Root;
 pub use stack::{Marks, id_mapped};
@@ -68,6 +70,8 @@ pub enum Step {
     Pivot,
     /// The same where pivot_root(2) cannot be had, as on a ramdisk: put the tree on top of the host's root.
     MoveRoot,
+    /// Make the tree the root of this process alone: where the container shares the host's mounts.
+    Chroot,
     /// Allow reading only.
     ReadOnly,
 }
@@ -112,6 +116,11 @@ impl Step {
                 why: "the first root of a machine, a ramdisk, cannot be exchanged by pivot_root; moving a mount over it hides it",
                 without: "pivot_root would fail with EINVAL",
                 man: "mount(2), MS_MOVE; chroot(2)",
+            },
+            Step::Chroot => Lesson {
+                why: "a container that shares the host's mounts cannot exchange their root, only its own view of it",
+                without: "the program would start in the host's root",
+                man: "chroot(2)",
             },
             Step::ReadOnly => Lesson {
                 why: "--read-only: the program can write into volumes and tmpfs only",
@@ -159,6 +168,7 @@ impl Step {
                 nix::libc::SYS_umount2
             )),
             Step::MoveRoot => Shell::Note(format!("{self}: mount --move \"$root\" /; chroot .")),
+            Step::Chroot => Shell::Perl("chroot '.'; chdir '/';".into()),
             Step::ReadOnly => Shell::Bash("mount -o remount,bind,ro \"$root\"".into()),
         }
     }
@@ -232,8 +242,9 @@ impl Step {
         match self {
             Step::Private(_) | Step::Overlay { .. } | Step::Directory(_) => Ok(()),
             Step::Stack { .. } | Step::Attach(_) => Ok(()),
-            Step::Pivot => pivot(root),
-            Step::MoveRoot => move_root(root),
+            Step::Pivot => change::pivot(root),
+            Step::MoveRoot => change::move_root(root),
+            Step::Chroot => change::chroot(root),
             Step::ReadOnly => {
                 sys::mount_setattr(root.top().as_fd(), 0, nix::libc::MOUNT_ATTR_RDONLY, 0, 0)
                     .context("mount_setattr the root")
@@ -283,28 +294,10 @@ impl fmt::Display for Step {
             Step::Directory(path) => write!(f, "mount({path:?}, {path:?}, NULL, MS_BIND|MS_REC)"),
             Step::Pivot => write!(f, "pivot_root(\".\", \".\"), umount2(\".\", MNT_DETACH)"),
             Step::MoveRoot => write!(f, "mount(\".\", \"/\", NULL, MS_MOVE), chroot(\".\")"),
+            Step::Chroot => write!(f, "chroot(\".\")"),
             Step::ReadOnly => write!(f, "mount_setattr(\"/\", MOUNT_ATTR_RDONLY)"),
         }
     }
-}
-
-/// `pivot_root(".", ".")` puts the old root on top of the new one, so no directory for it is needed;
-/// it is then unmounted through the descriptor that was opened before.
-fn pivot(root: &Root) -> Result<()> {
-    let old = open_directory(Path::new("/"))?;
-    nix::unistd::fchdir(root.top()).context("fchdir to the new root")?;
-    nix::unistd::pivot_root(".", ".").context("pivot_root")?;
-    nix::unistd::fchdir(&old).context("fchdir to the old root")?;
-    umount2(".", MntFlags::MNT_DETACH).context("umount2 the old root")?;
-    nix::unistd::chdir("/").context("chdir to the new root")
-}
-
-fn move_root(root: &Root) -> Result<()> {
-    nix::unistd::fchdir(root.top()).context("fchdir to the new root")?;
-    let none: Option<&str> = None;
-    mount(Some("."), "/", none, MsFlags::MS_MOVE, none).context("move the root")?;
-    nix::unistd::chroot(".").context("chroot")?;
-    nix::unistd::chdir("/").context("chdir to the new root")
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd> {

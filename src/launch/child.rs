@@ -1,14 +1,12 @@
 //! The child's half of a launch: from the clone to execve(2) or `_exit(2)`, never back into its parent's code.
 
-use std::io::IoSlice;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use super::talk::{FAILED, LONGEST, READY, TERMINAL, TOOK};
+use super::talk::{CALLS, FAILED, LONGEST, READY, TERMINAL, TOOK, hand_over};
 use super::{Failure, Telling, failure};
 use crate::plan::Plan;
 use crate::step::{Place, Step};
@@ -51,15 +49,7 @@ fn take_all(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(), Fail
     for step in &plan.prepare {
         take_one(step, place, telling)?;
         if let Some(master) = place.master.take() {
-            let fds = [master.as_raw_fd()];
-            sendmsg::<()>(
-                speaker(place)?.as_raw_fd(),
-                &[IoSlice::new(&[TERMINAL])],
-                &[ControlMessage::ScmRights(&fds)],
-                MsgFlags::empty(),
-                None,
-            )
-            .context("hand the terminal over")?;
+            hand_over(speaker(place)?, TERMINAL, &master)?;
         }
     }
     if !plan.meet.is_empty() {
@@ -68,6 +58,9 @@ fn take_all(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(), Fail
     wait_for_go(speaker(place)?)?;
     for step in &plan.enter {
         take_one(step, place, telling)?;
+        if let Some(calls) = place.calls.take() {
+            hand_over(speaker(place)?, CALLS, &calls)?;
+        }
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! What the child says to the host, and how it is heard: one datagram each, over `SOCK_SEQPACKET`.  unix(7), recvmsg(2)
 
+use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 use super::Failure;
 use crate::kernel::program;
@@ -16,6 +17,7 @@ use crate::sys;
 pub(super) const READY: u8 = b'r';
 pub(super) const TOOK: u8 = b't';
 pub(super) const TERMINAL: u8 = b'p';
+pub(super) const CALLS: u8 = b'c';
 pub(super) const FAILED: u8 = b'f';
 /// Longest datagram: an error text is cut there.
 pub(super) const LONGEST: usize = 4096;
@@ -87,4 +89,14 @@ pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Opt
             Err(errno) => return Err(errno).context("hear from the child"),
         }
     }
+}
+
+/// Hands a descriptor over with a word that says what it is.
+pub(super) fn hand_over(socket: &OwnedFd, word: u8, fd: &OwnedFd) -> Result<()> {
+    let fds = [fd.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let word = [word];
+    let parts = [IoSlice::new(&word)];
+    let sent = sendmsg::<()>(socket.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None);
+    sent.map(drop).context("hand a descriptor over")
 }

@@ -42,6 +42,13 @@ pub enum Step {
     LoopbackUp,
     /// Makes a macvlan or ipvlan, straight into the container's network namespace.
     Make(NewLink),
+    /// Moves a link of the host's into the container: see [`Wires::bring_link`].
+    Bring {
+        /// The link, as the host names it.
+        name: String,
+        /// Its name in the container.
+        new: String,
+    },
     /// Keeps IPv6 off the link.
     DisableIpv6 {
         /// The link, as the container names it.
@@ -250,6 +257,7 @@ impl Step {
                 let made = wires.make_link(link);
                 made.map_err(|refused| refusal::of_making(link, refused, wires))
             }
+            Step::Bring { name, new } => wires.bring_link(name, new).map_err(Into::into),
             // A kernel without IPv6 has nothing to switch off.
             Step::DisableIpv6 { dev } => {
                 wires.write_setting_if_there(&words::disable_ipv6(dev), "1")

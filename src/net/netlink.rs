@@ -12,6 +12,7 @@
 //! What the messages say stands in `make` (links, addresses, routes) and in `read` (what is there).
 
 mod change;
+mod device;
 mod make;
 mod read;
 

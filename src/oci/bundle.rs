@@ -23,9 +23,8 @@ pub fn load(bundle: &Path, id: &str, systemd: bool) -> Result<(PathBuf, Spec, Pa
     let root = spec.root().as_ref().context("config.json has no root")?;
     let rootfs = std::fs::canonicalize(bundle.join(root.path()))
         .with_context(|| format!("find the container's tree {}", root.path().display()))?;
-    if !namespaces::listed(&spec, LinuxNamespaceType::Mount) {
-        bail!("a container needs a mount namespace of its own: linux.namespaces has none");
-    }
+    check_shared_mounts(&spec)?;
+    check_supported(&spec)?;
     place_cgroup(&mut spec, id, systemd)?;
     absolute_mounts(&mut spec, &bundle);
     if let Some(process) = spec.process_mut() {
@@ -85,6 +84,76 @@ pub fn settle(process: &mut Process) -> Result<()> {
         .set_ambient(ambient);
     process.set_capabilities(Some(sets));
     Ok(())
+}
+
+/// Whether what is asked for can be done where the container shares the host's mounts.
+fn check_shared_mounts(spec: &Spec) -> Result<()> {
+    let Some(linux) = spec.linux() else {
+        return Ok(());
+    };
+    let empty = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
+    let plain = empty(linux.masked_paths())
+        && empty(linux.readonly_paths())
+        && linux
+            .rootfs_propagation()
+            .as_ref()
+            .is_none_or(String::is_empty);
+    if !plain && !namespaces::listed(spec, LinuxNamespaceType::Mount) {
+        bail!(
+            "maskedPaths, readonlyPaths and rootfsPropagation need a mount namespace, and linux.namespaces has none"
+        );
+    }
+    Ok(())
+}
+
+/// What rmac-oci cannot do is an error here, not silence.
+fn check_supported(spec: &Spec) -> Result<()> {
+    let linux = spec.linux().as_ref();
+    let own_network = namespaces::has(spec, LinuxNamespaceType::Network);
+    let devices = linux.and_then(|linux| linux.net_devices().as_ref());
+    if !own_network && devices.is_some_and(|devices| !devices.is_empty()) {
+        bail!("linux.netDevices needs a network namespace that is made for the container");
+    }
+    if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
+        bail!("linux.intelRdt is not supported");
+    }
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let rdma = resources.and_then(|resources| resources.rdma().as_ref());
+    if rdma.is_some_and(|rdma| !rdma.is_empty()) {
+        bail!("linux.resources.rdma is not supported");
+    }
+    for mount in spec.mounts().iter().flatten() {
+        if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
+            let at = mount.destination().display();
+            bail!("the mount at {at}: id-mapped mounts are not supported");
+        }
+    }
+    Ok(())
+}
+
+/// What is asked for and goes unheeded, since other runtimes take it so where the kernel has no such module: labels.
+pub fn unheeded(process: &Process, spec: &Spec) -> Vec<&'static str> {
+    let given = |label: &Option<String>| label.as_ref().is_some_and(|label| !label.is_empty());
+    let linux = spec.linux().as_ref();
+    let asked = [
+        (
+            given(process.apparmor_profile()),
+            "process.apparmorProfile is not applied: rmac-oci knows no AppArmor",
+        ),
+        (
+            given(process.selinux_label()),
+            "process.selinuxLabel is not applied: rmac-oci knows no SELinux",
+        ),
+        (
+            linux.is_some_and(|linux| given(linux.mount_label())),
+            "linux.mountLabel is not applied: rmac-oci knows no SELinux",
+        ),
+    ];
+    asked
+        .iter()
+        .filter(|(asked, _)| *asked)
+        .map(|(_, words)| *words)
+        .collect()
 }
 
 fn check_version(version: &str) -> Result<()> {

@@ -25,7 +25,7 @@ pub struct Cli {
     /// How they are written there
     #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
-    /// Accepted for engines that pass it
+    /// Tell more on the standard error output: with exec, the processors that the program began on
     #[arg(long, global = true)]
     pub debug: bool,
     /// Take a cgroupsPath of systemd's form; needs systemd, which rmac-oci does not talk to
@@ -107,7 +107,7 @@ pub struct CreateArgs {
     /// Change the root without pivot_root(2), as a root on a ramdisk needs
     #[arg(long)]
     pub no_pivot: bool,
-    /// Accepted for engines that pass it: the session keyring is the container's own
+    /// Accepted for engines that pass it: the container keeps the caller's session keyring in any case
     #[arg(long)]
     pub no_new_keyring: bool,
 }

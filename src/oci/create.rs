@@ -1,7 +1,7 @@
 //! `create`: everything but the program. Returns when the container waits at its gate.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,12 +12,17 @@ use nix::sys::socket::{
     listen, sendmsg, socket,
 };
 use nix::unistd::Pid;
+use oci_spec::runtime::LinuxNamespaceType;
 
+use super::agent;
 use super::bundle;
 use super::cli::CreateArgs;
+use super::log::Log;
 use super::state::{Record, Store};
 use crate::kernel::cgroups::Layout;
+use crate::kernel::namespaces;
 use crate::kernel::program;
+use crate::kernel::rootfs::Top;
 use crate::kernel::terminal::Stdio;
 use crate::launch::{self, Failure, Listener, Side, Telling};
 use crate::plan::{self, Bundle, Plan};
@@ -28,20 +33,34 @@ use crate::store::containers::ProcessId;
 ///
 /// # Errors
 /// Names the step that failed; nothing is left then.
-pub fn create(store: &Store, args: &CreateArgs, systemd: bool) -> Result<launch::Running> {
-    check_preserved(args.preserve_fds)?;
-    let (bundle, spec, rootfs) = bundle::load(&args.bundle, &args.id, systemd)?;
+pub fn create(
+    store: &Store,
+    args: &CreateArgs,
+    systemd: bool,
+    log: &Log,
+) -> Result<launch::Running> {
+    reserve(args.preserve_fds)?;
+    let (directory, spec, rootfs) = bundle::load(&args.bundle, &args.id, systemd)?;
+    let process = spec.process().as_ref();
+    for words in process.map_or(vec![], |process| bundle::unheeded(process, &spec)) {
+        log.warn(words);
+    }
     let lock = store.make(&args.id)?;
+    let shared = !namespaces::listed(&spec, LinuxNamespaceType::Mount);
     let record = Record {
         id: args.id.clone(),
-        bundle,
+        beneath: shared.then(|| Top::of(&rootfs)).transpose()?,
+        bundle: directory,
         rootfs,
         created: jiff::Timestamp::now().to_string(),
         process: None,
         spec,
     };
-    let made = make(store, args, record, &lock);
-    made.inspect_err(|_| drop(std::fs::remove_dir_all(store.directory(&args.id))))
+    let made = make(store, args, record.clone(), &lock);
+    made.inspect_err(|_| {
+        let _ = record.unmount();
+        drop(std::fs::remove_dir_all(store.directory(&args.id)));
+    })
 }
 
 fn make(
@@ -111,6 +130,10 @@ impl Listener for Keeper<'_> {
         self.record.process = Some(ProcessId::of(pid.as_raw())?);
         self.store.save(&self.record)
     }
+
+    fn filtered(&mut self, pid: Option<Pid>, calls: OwnedFd) -> Result<()> {
+        agent::tell(&self.record.spec, self.record.state(), pid, &calls)
+    }
 }
 
 /// A failure as it is told, with the exit code that `run` and `exec` end with.
@@ -170,12 +193,18 @@ pub fn write_pid(file: Option<&Path>, pid: Pid) -> Result<()> {
     }
 }
 
-/// Descriptors that are to be handed on must have come with the call: otherwise one of our own would
-/// take their number and reach the program (CVE-2024-21626).
-pub fn check_preserved(count: u32) -> Result<()> {
-    for number in 3..3 + count as i32 {
-        if std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_err() {
-            bail!("--preserve-fds {count}: descriptor {number} is not open");
+/// Takes the numbers of descriptors that are to be handed on and did not come with the call: otherwise one of
+/// our own would get such a number and reach the program (CVE-2024-21626). What takes them is closed by execve.
+pub fn reserve(count: u32) -> Result<()> {
+    for number in 3..3 + i32::try_from(count).context("--preserve-fds: too many")? {
+        if std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok() {
+            continue;
+        }
+        let taken = std::fs::File::open("/dev/null")
+            .with_context(|| format!("--preserve-fds {count}: take descriptor {number}"))?;
+        // The lowest that is free, and kept for the life of this process.
+        if taken.into_raw_fd() != number {
+            bail!("--preserve-fds {count}: descriptors 0, 1 and 2 must be open");
         }
     }
     Ok(())

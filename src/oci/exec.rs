@@ -3,25 +3,23 @@
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
+use nix::sched::sched_getaffinity;
+use nix::unistd::Pid;
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec, UserBuilder};
 
 use super::cli::ExecArgs;
-use super::state::{Status, Store};
-use super::{bundle, create, start};
+use super::state::{Record, Status, Store};
+use super::{agent, bundle, create, start};
 use crate::kernel::cgroups::Layout;
 use crate::kernel::user::LARGEST_ID;
-use crate::launch::{self, Silent, Telling};
+use crate::launch::{self, Telling};
+use crate::out::stream::errln;
 use crate::plan;
 use crate::step::Place;
 
-/// Runs the program; its exit code, or 0 where nobody waits for it.
-///
-/// # Errors
-/// The container does not run, or the program cannot be started.
-pub fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
-    create::check_preserved(args.preserve_fds)?;
-    let record = store.load(&args.id)?;
-    match store.status(&record) {
+/// Who cannot be entered, and why.
+fn check(store: &Store, record: &Record, args: &ExecArgs) -> Result<()> {
+    match store.status(record) {
         Status::Created | Status::Running => (),
         Status::Paused if args.ignore_paused => (),
         Status::Paused => {
@@ -29,6 +27,20 @@ pub fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
         }
         other => bail!("cannot exec in a container that is {}", other.name()),
     }
+    if record.beneath.is_some() {
+        bail!("cannot exec in a container without a mount namespace: there is none to enter");
+    }
+    Ok(())
+}
+
+/// Runs the program; its exit code, or 0 where nobody waits for it.
+///
+/// # Errors
+/// The container does not run, or the program cannot be started.
+pub fn exec(store: &Store, args: &ExecArgs, debug: bool) -> Result<u8> {
+    create::reserve(args.preserve_fds)?;
+    let record = store.load(&args.id)?;
+    check(store, &record, args)?;
     let first = record
         .process
         .as_ref()
@@ -55,8 +67,17 @@ pub fn exec(store: &Store, args: &ExecArgs) -> Result<u8> {
         stdio: create::stdio(terminal, args.console_socket.as_deref())?,
         ..Place::default()
     };
-    let running = launch::launch_at(&plan, place, Telling::Failures, &mut Silent)
+    let mut state = record.state();
+    state.set_pid(Some(first.pid));
+    let mut joined = agent::Joined {
+        spec: &record.spec,
+        state,
+    };
+    let running = launch::launch_at(&plan, place, Telling::Failures, &mut joined)
         .map_err(|failure| create::coded(&failure))?;
+    if debug {
+        errln!("rmac-oci: debug: affinity: {:#x}", affinity()?);
+    }
     let told = match (&running.master, &args.console_socket) {
         (Some(master), Some(socket)) => create::hand_over(master, socket),
         _ => Ok(()),
@@ -94,10 +115,13 @@ fn process(spec: &Spec, args: &ExecArgs) -> Result<Process> {
     if let Some(cwd) = &args.cwd {
         process.set_cwd(cwd.clone());
     }
-    process
-        .env_mut()
-        .get_or_insert_default()
-        .extend(args.env.iter().cloned());
+    let env = process.env_mut().get_or_insert_default();
+    for pair in &args.env {
+        let name = |pair: &str| pair.split('=').next().map(str::to_owned);
+        // getenv(3) finds the first of two.
+        env.retain(|known| name(known) != name(pair));
+        env.push(pair.clone());
+    }
     if let Some(user) = &args.user {
         let (uid, gid) = read_user(user)?;
         let user = UserBuilder::default()
@@ -116,6 +140,13 @@ fn process(spec: &Spec, args: &ExecArgs) -> Result<Process> {
     }
     add_capabilities(&mut process, &args.cap)?;
     Ok(process)
+}
+
+/// The processors that the program began on, the first 64 of them: they were the caller's own.
+fn affinity() -> Result<u64> {
+    let set = sched_getaffinity(Pid::from_raw(0)).context("sched_getaffinity")?;
+    let has = |cpu: &usize| set.is_set(*cpu).unwrap_or(false);
+    Ok((0..64).filter(has).map(|cpu| 1 << cpu).sum())
 }
 
 fn read_user(word: &str) -> Result<(u32, u32)> {

@@ -10,10 +10,12 @@
 //! * [`state`]: what is kept of a container, and what it is doing now
 //! * [`bundle`]: from `config.json` to a spec that the plan can follow
 //! * [`create`], [`start`], [`kill`], [`exec`]: the verbs that change a container
+//! * [`agent`]: the program that answers system calls of a container's
 //! * [`limits`]: pause, resume, update, and what the cgroup has counted
 //! * [`show`]: the verbs that only tell
 //! * [`log`]: the engine's log file
 
+pub mod agent;
 pub mod bundle;
 pub mod cli;
 pub mod create;
@@ -55,7 +57,7 @@ pub fn run(cli: Cli) -> Result<u8> {
     let log = log::Log::of(&cli);
     let store = Store::new(cli.root);
     match cli.command {
-        Command::Create(args) => create::create(&store, &args, cli.systemd_cgroup).map(|_| 0),
+        Command::Create(args) => create::create(&store, &args, cli.systemd_cgroup, &log).map(|_| 0),
         Command::Run(args) => start::run(&store, &args, cli.systemd_cgroup, &log),
         Command::Start(one) => start::start(&store, &one.id, &log).map(|()| 0),
         Command::State(one) => show::state(&store, &one.id).map(|()| 0),
@@ -63,7 +65,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Delete(args) => kill::delete(&store, &args.id, args.force, &log).map(|()| 0),
         Command::List(args) => show::list(&store, &args).map(|()| 0),
         Command::Ps(args) => show::ps(&store, &args).map(|()| 0),
-        Command::Exec(args) => exec::exec(&store, &args),
+        Command::Exec(args) => exec::exec(&store, &args, cli.debug),
         Command::Pause(one) => limits::pause(&store, &one.id).map(|()| 0),
         Command::Resume(one) => limits::resume(&store, &one.id).map(|()| 0),
         Command::Update(args) => limits::update(&store, &args).map(|()| 0),

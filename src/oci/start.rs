@@ -24,7 +24,7 @@ use crate::sys;
 /// # Errors
 /// It is not waiting, or its program cannot be started.
 pub fn start(store: &Store, id: &str, log: &Log) -> Result<()> {
-    let _lock = store.lock(id)?;
+    let lock = store.lock(id)?;
     let record = store.load(id)?;
     match store.status(&record) {
         Status::Created => (),
@@ -36,9 +36,11 @@ pub fn start(store: &Store, id: &str, log: &Log) -> Result<()> {
     launch::open_gate(&caller).map_err(|failure| create::coded(&failure))?;
     let pid = record.process.as_ref().map(|process| process.pid);
     for hook in hooks::plan(&record.spec, Moment::Poststart, &record.state()) {
-        // The program runs: what a hook makes of that cannot be taken back.
         if let Err(error) = hook.take(pid.map(nix::unistd::Pid::from_raw)) {
-            log.warn(&format!("{error:#}"));
+            // Spec, lifecycle step 9: the container is stopped and destroyed.
+            drop(lock);
+            kill::delete(store, id, true, log)?;
+            return Err(error);
         }
     }
     Ok(())
@@ -51,7 +53,7 @@ pub fn run(store: &Store, args: &RunArgs, systemd: bool, log: &Log) -> Result<u8
     } else {
         Some(catch_signals()?)
     };
-    let running = create::create(store, &args.create, systemd)?;
+    let running = create::create(store, &args.create, systemd, log)?;
     let started = start(store, &args.create.id, log);
     if args.detach && started.is_ok() {
         return Ok(0);

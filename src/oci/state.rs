@@ -20,6 +20,7 @@ use oci_spec::runtime::{ContainerState, Spec, State};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::cgroups::{self, Layout};
+use crate::kernel::rootfs::{self, Top};
 use crate::store::containers::ProcessId;
 use crate::store::{make_private_dir, read_json, write_json};
 
@@ -40,6 +41,9 @@ pub struct Record {
     pub created: String,
     /// Its first process; absent until that exists.
     pub process: Option<ProcessId>,
+    /// What was uppermost at its tree before, where it shares the host's mounts and so leaves one there.
+    #[serde(default)]
+    pub beneath: Option<Top>,
     /// What it was made of.
     pub spec: Spec,
 }
@@ -201,6 +205,12 @@ impl Record {
     /// The container's cgroup.
     pub fn cgroup(&self) -> Result<&Path> {
         crate::plan::cgroups_path(&self.spec)
+    }
+
+    /// Takes away what a container that shares the host's mounts has left of them.
+    pub fn unmount(&self) -> Result<()> {
+        let beneath = self.beneath;
+        beneath.map_or(Ok(()), |before| rootfs::detach(&self.rootfs, before))
     }
 
     /// The state as hooks and callers are told it, but for status and process number.

@@ -1,10 +1,10 @@
 //! The order of what makes the container's file tree, by the host and by the child.
 
 use anyhow::{Context, Result};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::Inputs;
-use crate::kernel::{devices, identity, ids, mounts, rootfs, sysctl, terminal};
+use crate::kernel::{devices, identity, ids, mounts, namespaces, rootfs, sysctl, terminal};
 use crate::step::Step;
 
 /// What the host does about the tree, how the child gets it, and the child's mounts. In a user namespace of its
@@ -67,7 +67,11 @@ pub(super) fn fetch(steps: Vec<mounts::Step>, which: mounts::Which) -> (Vec<Step
 
 /// Everything about the file tree: until the pivot, its paths are resolved inside it by descriptor.
 pub(super) fn steps(spec: &Spec, root: Vec<Step>, mounts: Vec<Step>) -> Result<Vec<Step>> {
-    let mut steps = vec![Step::Rootfs(rootfs::Step::Private(rootfs::at_first(spec)?))];
+    let mut steps = vec![];
+    if namespaces::listed(spec, LinuxNamespaceType::Mount) {
+        let private = rootfs::Step::Private(rootfs::at_first(spec)?);
+        steps.push(Step::Rootfs(private));
+    }
     steps.extend(root);
     steps.extend(mounts);
     if !mounts::shows_hosts_dev(spec) {
@@ -77,13 +81,6 @@ pub(super) fn steps(spec: &Spec, root: Vec<Step>, mounts: Vec<Step>) -> Result<V
     steps.extend(terminal::plan(process).into_iter().map(Step::Terminal));
     steps.extend(sysctl::plan(spec)?.into_iter().map(Step::Sysctl));
     steps.extend(mounts::plan_masks(spec).into_iter().map(Step::Mount));
-    if spec
-        .root()
-        .as_ref()
-        .is_some_and(|root| root.readonly() == Some(true))
-    {
-        steps.push(Step::Rootfs(rootfs::Step::ReadOnly));
-    }
     steps.extend(identity::plan(spec).into_iter().map(Step::Identity));
     Ok(steps)
 }

@@ -6,6 +6,8 @@
 
 use std::path::PathBuf;
 
+use oci_spec::runtime::Spec;
+
 use crate::net::conflict::{self, Target};
 use crate::net::dhcp;
 use crate::net::endpoint::{Endpoint, Probe};
@@ -28,6 +30,28 @@ pub struct Client {
 pub fn wire(endpoints: &[Endpoint], client: &Client) -> Vec<Step> {
     let known: Vec<Endpoint> = endpoints.iter().map(without_lease).collect();
     order(link::plan(&known), endpoints, client)
+}
+
+/// The steps for a bundle with a network namespace of its own: the loopback, and what `linux.netDevices` asks for.
+pub fn of_bundle(spec: &Spec) -> Vec<link::Step> {
+    let linux = spec.linux().as_ref();
+    let devices = linux.and_then(|linux| linux.net_devices().as_ref());
+    let mut bring: Vec<link::Step> = devices
+        .into_iter()
+        .flatten()
+        .map(|(name, device)| {
+            let new = device.name().clone().filter(|new| !new.is_empty());
+            link::Step::Bring {
+                name: name.clone(),
+                new: new.unwrap_or_else(|| name.clone()),
+            }
+        })
+        .collect();
+    // The specification has them in a map: an order that is always the same.
+    bring.sort_by_key(ToString::to_string);
+    let mut steps = link::plan(&[]);
+    steps.extend(bring);
+    steps
 }
 
 /// What a DHCP server gave the last time is asked for, not used.

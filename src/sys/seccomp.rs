@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io::{Error, ErrorKind, Result};
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// Puts `filter` in front of every system call of this thread and its children, for good.
 /// `flags` are `SECCOMP_FILTER_FLAG_*`.
@@ -10,6 +11,27 @@ use std::io::{Error, ErrorKind, Result};
 /// EACCES without CAP_SYS_ADMIN in the effective set where no_new_privs is not set either; EINVAL for
 /// a program that the kernel's checker refuses or that has over 4096 instructions.
 pub fn load(filter: &[libc::sock_filter], flags: u64) -> Result<()> {
+    match set(filter, flags)? {
+        0 => Ok(()),
+        // With TSYNC a positive answer is the thread that could not follow.
+        thread => Err(Error::other(format!(
+            "thread {thread} cannot take the filter over"
+        ))),
+    }
+}
+
+/// The same; the listener that hears of calls with the verdict `SECCOMP_RET_USER_NOTIF`.
+///
+/// # Errors
+/// As [`load`]; EBUSY where a filter with a listener is loaded already.
+pub fn load_with_listener(filter: &[libc::sock_filter], flags: u64) -> Result<OwnedFd> {
+    let listener = set(filter, flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+    let listener = i32::try_from(listener).map_err(Error::other)?;
+    // SAFETY: the kernel has just made this descriptor (close-on-exec), and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(listener) })
+}
+
+fn set(filter: &[libc::sock_filter], flags: u64) -> Result<i64> {
     let Ok(len) = u16::try_from(filter.len()) else {
         return Err(Error::from(ErrorKind::InvalidInput));
     };
@@ -28,11 +50,7 @@ pub fn load(filter: &[libc::sock_filter], flags: u64) -> Result<()> {
         )
     };
     match answer {
-        0 => Ok(()),
-        // With TSYNC a positive answer is the thread that could not follow.
-        1.. => Err(Error::other(format!(
-            "thread {answer} cannot take the filter over"
-        ))),
+        0.. => Ok(answer),
         _ => Err(Error::last_os_error()),
     }
 }

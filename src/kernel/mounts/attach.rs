@@ -25,8 +25,9 @@ pub(super) fn filesystem_target(root: &Root, kind: &str, target: &Path) -> Resul
                 nix::sys::stat::Mode::empty(),
             ) {
                 Ok(found) if is_directory(&found)? => return Ok(found),
+                // runc's words, which engines and tests know.
                 Ok(_) => bail!(
-                    "{} is not a directory in the image, so {kind} cannot be mounted there",
+                    "filesystem {kind:?} must be mounted on ordinary directory: {} is none in the image",
                     target.display()
                 ),
                 Err(_) => (),
@@ -179,6 +180,13 @@ pub(super) fn mask(root: &Root, path: &Path) -> Result<()> {
         nix::libc::OPEN_TREE_CLONE | nix::libc::AT_EMPTY_PATH as u32,
     )?;
     Ok(sys::move_mount(tree.as_fd(), at.as_fd())?)
+}
+
+/// `/proc/self/fd` leads to the uppermost mount at `target`, and not to the directory below it.
+pub(super) fn propagation(root: &Root, target: &Path, flags: MsFlags) -> Result<()> {
+    let none: Option<&str> = None;
+    let at = root.find(target)?;
+    Ok(mount(none, &path_of(&at), none, flags, none)?)
 }
 
 pub(super) fn read_only(root: &Root, path: &Path) -> Result<()> {

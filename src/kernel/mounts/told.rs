@@ -53,6 +53,10 @@ impl fmt::Display for Step {
                 "mount(\"tmpfs\", {target:?}, \"tmpfs\", {}, {data:?}) [with the image's files]",
                 words::names(*flags)
             ),
+            Step::Propagation { target, flags } => {
+                let name = words::propagation_name(*flags).to_uppercase();
+                write!(f, "mount(NULL, {target:?}, NULL, MS_{name})")
+            }
             Step::Mask(path) => write!(f, "mount(\"/dev/null\", {path:?}, NULL, MS_BIND)"),
             Step::ReadOnly(path) => write!(f, "mount({path:?}, {path:?}, NULL, MS_BIND|MS_RDONLY)"),
         }

@@ -41,7 +41,8 @@ pub(super) fn step_of(mount: &Mount, table: Option<&Table>) -> Result<Step> {
             data: sorted.data.join(","),
         });
     }
-    if let Some(unknown) = sorted.data.first() {
+    // A bind mount takes no data: mount(2) ignores a file system's own options, which are values here.
+    if let Some(unknown) = sorted.data.iter().find(|word| !word.contains('=')) {
         bail!(
             "invalid mount option {unknown:?} for the bind mount at {}",
             target.display()
@@ -88,6 +89,23 @@ fn own_table(mount: &Mount) -> Option<Table> {
         uids: mount.uid_mappings().clone()?,
         gids: mount.gid_mappings().clone()?,
     })
+}
+
+/// How mounts are to travel to and from a mount that is no bind mount: its options may say so.
+pub(super) fn propagation_of(mount: &Mount) -> Option<Step> {
+    let sorted = Sorted::of(mount.options().as_deref().unwrap_or_default());
+    (!sorted.propagation.is_empty()).then(|| Step::Propagation {
+        target: mount.destination().clone(),
+        flags: sorted.propagation,
+    })
+}
+
+/// The word for a kind of propagation.
+pub(super) fn propagation_name(flags: MsFlags) -> &'static str {
+    let known = OPTIONS
+        .iter()
+        .find(|(_, meaning, flag, _)| *meaning == Meaning::Propagation && flag.contains(flags));
+    known.map_or("private", |(name, ..)| name)
 }
 
 /// The options of a mount by what they are for.

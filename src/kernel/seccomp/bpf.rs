@@ -91,7 +91,7 @@ impl Instruction {
 /// distribution switches on, looks to the program like a kernel without it (ENOSYS), listed or not.
 ///
 /// # Errors
-/// An argument index above 5, or what rmac cannot do: notifications.
+/// An argument index above 5.
 pub fn compile(profile: &LinuxSeccomp, native: Arch) -> Result<Program> {
     let default = verdict(profile.default_action(), profile.default_errno_ret())?;
     let rules = collect(profile)?;
@@ -147,9 +147,7 @@ fn verdict(action: Action, errno: Option<u32>) -> Result<u32> {
         Action::ScmpActTrace => libc::SECCOMP_RET_TRACE | data(libc::EPERM as u32),
         Action::ScmpActAllow => libc::SECCOMP_RET_ALLOW,
         Action::ScmpActLog => libc::SECCOMP_RET_LOG,
-        Action::ScmpActNotify => {
-            bail!("SCMP_ACT_NOTIFY: rmac cannot hand system calls to a supervisor yet")
-        }
+        Action::ScmpActNotify => libc::SECCOMP_RET_USER_NOTIF,
     })
 }
 
@@ -161,9 +159,19 @@ fn flags(profile: &LinuxSeccomp) -> u64 {
             Flag::SeccompFilterFlagTsync => libc::SECCOMP_FILTER_FLAG_TSYNC,
             Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
             // Only of use, and only accepted, with notifications.
+            Flag::SeccompFilterFlagWaitKillableRecv if notifies(profile) => WAIT_KILLABLE,
             Flag::SeccompFilterFlagWaitKillableRecv => 0,
         }
     })
+}
+
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` of Linux 5.19.
+const WAIT_KILLABLE: u64 = 1 << 5;
+
+/// Tells whether `profile` leaves any call to an agent.
+pub(super) fn notifies(profile: &LinuxSeccomp) -> bool {
+    let mut rules = profile.syscalls().iter().flatten();
+    rules.any(|rule| rule.action() == Action::ScmpActNotify)
 }
 
 /// The decisions by name.

@@ -8,14 +8,18 @@
 //! [`profile`] has Docker's default list as data; [`bpf`] turns any list into the kernel's instructions;
 //! `ready` has the one that nearly all containers get, compiled.
 //!
+//! A call may also be left to an *agent* on the host (`SCMP_ACT_NOTIFY`, seccomp_unotify(2)): the kernel holds the
+//! caller and tells whoever has the filter's listener, a descriptor that goes to the agent's socket.
+//!
 //! Loading takes CAP_SYS_ADMIN unless no_new_privs is set. So the step stands before the capabilities are
 //! dropped, or, with no_new_privs, as the very last before execve(2).
 
 use std::fmt;
 use std::fmt::Write as _;
+use std::os::fd::OwnedFd;
 
-use anyhow::{Context, Result};
-use oci_spec::runtime::{LinuxSeccomp, Spec};
+use anyhow::{Context, Result, bail};
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, Spec};
 
 use crate::lesson::{Lesson, Shell};
 
@@ -33,6 +37,8 @@ pub use table::NATIVE;
 pub enum Step {
     /// Puts a filter in front of all calls from here on.
     Load(Program),
+    /// The same, and an agent is to answer some of the calls.
+    LoadWithAgent(Program),
 }
 
 /// The annotation by which a `Spec` asks for Docker's default list: written out, the list is longer than
@@ -75,10 +81,35 @@ pub fn plan(spec: &Spec) -> Result<Vec<Step>> {
 /// As [`plan`].
 pub fn plan_profile(profile: &LinuxSeccomp) -> Result<Vec<Step>> {
     let program = compile(profile, NATIVE).context("compile the seccomp profile")?;
-    Ok(vec![Step::Load(program)])
+    if !bpf::notifies(profile) {
+        let all = profile.default_action() == LinuxSeccompAction::ScmpActNotify;
+        if all || profile.listener_path().is_some() {
+            bail!(
+                "seccomp: listenerPath needs rules with SCMP_ACT_NOTIFY, which is no default action"
+            );
+        }
+        return Ok(vec![Step::Load(program)]);
+    }
+    let mut left = profile
+        .syscalls()
+        .iter()
+        .flatten()
+        .filter(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify);
+    if left.any(|rule| rule.names().iter().any(|name| name == "sendmsg")) {
+        bail!("seccomp: SCMP_ACT_NOTIFY cannot be used for sendmsg, by which the agent is told");
+    }
+    if profile.listener_path().is_none() {
+        bail!("seccomp: SCMP_ACT_NOTIFY needs listenerPath, the agent's socket");
+    }
+    Ok(vec![Step::LoadWithAgent(program)])
 }
 
 impl Step {
+    fn program(&self) -> &Program {
+        let (Step::Load(program) | Step::LoadWithAgent(program)) = self;
+        program
+    }
+
     /// The reason.
     pub fn why(&self) -> Lesson {
         Lesson {
@@ -90,7 +121,7 @@ impl Step {
 
     /// The same as perl: the very same program, as hexadecimal digits.
     pub fn shell(&self) -> Shell {
-        let Step::Load(program) = self;
+        let program = self.program();
         let hex = program.instructions.iter().flat_map(|i| i.to_bytes()).fold(
             String::new(),
             |mut hex, byte| {
@@ -108,15 +139,20 @@ impl Step {
         ))
     }
 
-    /// Loads the filter for this thread, for good.
+    /// Loads the filter for this thread, for good; the listener where there is an agent.
     ///
     /// # Errors
     /// Names the missing capability where that is the cause.
-    pub fn take(&self) -> Result<()> {
-        let Step::Load(program) = self;
+    pub fn take(&self) -> Result<Option<OwnedFd>> {
+        let program = self.program();
         let filter: Vec<libc::sock_filter> =
             program.instructions.iter().map(|i| i.to_kernel()).collect();
-        let loaded = crate::sys::seccomp::load(&filter, program.flags);
+        let loaded = match self {
+            Step::Load(_) => crate::sys::seccomp::load(&filter, program.flags).map(|()| None),
+            Step::LoadWithAgent(_) => {
+                crate::sys::seccomp::load_with_listener(&filter, program.flags).map(Some)
+            }
+        };
         loaded.map_err(|error| match error.raw_os_error() {
             Some(libc::EACCES) => anyhow::Error::from(error)
                 .context("load the seccomp filter: this takes CAP_SYS_ADMIN or no_new_privs"),
@@ -129,7 +165,7 @@ impl Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Step::Load(program) = self;
+        let program = self.program();
         let len = program.instructions.len();
         write!(
             f,

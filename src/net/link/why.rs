@@ -55,6 +55,11 @@ impl Step {
             Step::DisableIpv6 { .. } | Step::Advertisements { .. } | Step::AnnounceIpv6 { .. } => {
                 self.why_ipv6()
             }
+            Step::Bring { .. } => Lesson {
+                why: "the engine gives the container a link of the host's own; it comes back when the container ends, if it is hardware",
+                without: "the program would not find the link that it is to work with",
+                man: "network_namespaces(7), ip-link(8)",
+            },
             Step::Setting { .. } => Lesson {
                 why: "the user asked for it with driver-opt=com.docker.network.endpoint.sysctls",
                 without: "the setting has the kernel's default",

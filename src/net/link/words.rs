@@ -47,6 +47,11 @@ impl Step {
             )),
             Step::Up { dev } => inside(format!("ip link set {} up", Shell::quote(dev))),
             Step::Route(route) => inside(route_command(route)),
+            Step::Bring { name, new } => {
+                format!(
+                    "ip link set {name} netns \"$pid\" name {new} up # its addresses are to be given again"
+                )
+            }
             Step::Setting { path, value } => sysctl(path, value),
         })
     }
@@ -94,6 +99,12 @@ impl fmt::Display for Step {
             }
             Step::Up { dev } => up_message(f, dev),
             Step::Route(route) => route_message(f, route),
+            Step::Bring { name, new } => {
+                write!(
+                    f,
+                    "RTM_NEWLINK {{ifname={name}, net_ns_fd=container, new ifname={new}}}"
+                )
+            }
             Step::Setting { path, value } => write!(f, "write({path:?}, {value:?})"),
         }
     }
