@@ -238,7 +238,7 @@ const CASES: &[Case] = &[
             let more = json!([
                 { "destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "noexec", "size=1m"] },
                 { "destination": "/deep/er/etc", "type": "bind", "source": "/etc", "options": ["bind", "ro", "nodev"] },
-                { "destination": "/file", "type": "bind", "source": "/etc/hostname", "options": ["rbind", "ro"] },
+                { "destination": "/file", "type": "bind", "source": concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "options": ["rbind", "ro"] },
                 { "destination": "/media", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"] },
             ]);
             spec["mounts"]
@@ -317,6 +317,40 @@ const CASES: &[Case] = &[
         change: |spec| spec["linux"]["personality"] = json!({ "domain": "LINUX32" }),
         // Debian's runc of 2023 does not know it, so this needs crun.
         script: "uname -m",
+    },
+    Case {
+        name: "the score for when memory runs out",
+        change: |spec| spec["process"]["oomScoreAdj"] = 321.into(),
+        script: "cat /proc/self/oom_score_adj",
+    },
+    Case {
+        name: "an own network and an own cgroup as the root of all",
+        change: |_| (),
+        script: "ls /sys/class/net; cat /sys/class/net/lo/flags; cut -d: -f3 /proc/self/cgroup | sort -u",
+    },
+    Case {
+        name: "how mounts travel",
+        change: |spec| {
+            let more = json!([
+                { "destination": "/s", "type": "tmpfs", "source": "tmpfs", "options": ["shared"] },
+                { "destination": "/p", "type": "tmpfs", "source": "tmpfs", "options": ["private"] },
+                { "destination": "/b", "type": "bind", "source": "/etc", "options": ["bind", "shared"] },
+            ]);
+            let mounts = spec["mounts"].as_array_mut().unwrap();
+            mounts.extend(more.as_array().unwrap().clone());
+        },
+        script: "grep -E ' /[spb] ' /proc/self/mountinfo | grep -oE ' /[spb] |shared'",
+    },
+    Case {
+        name: "namespaces that are the host's",
+        change: |spec| {
+            let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.retain(|one| one["type"] != "uts" && one["type"] != "ipc");
+            spec.as_object_mut().unwrap().remove("hostname");
+            let mounts = spec["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| mount["type"] != "mqueue");
+        },
+        script: "hostname; readlink /proc/self/ns/uts /proc/self/ns/ipc",
     },
     Case {
         name: "an exit code",
