@@ -76,7 +76,7 @@ pub fn images(home: &Home, args: &image::InspectArgs) -> Result<u8> {
     inspect(home, &args)
 }
 
-fn print(found: &[Value], format: Option<&str>) -> Result<()> {
+pub(super) fn print(found: &[Value], format: Option<&str>) -> Result<()> {
     match format {
         None => println!("{}", out::json(&found)),
         Some("json") => println!("{}", Value::from(found)),
@@ -211,7 +211,9 @@ fn bind_text(bind: &Bind) -> String {
     };
     format!(
         "{}:{}{options}",
-        bind.source.display(),
+        bind.volume
+            .clone()
+            .unwrap_or_else(|| bind.source.display().to_string()),
         bind.target.display()
     )
 }
@@ -255,6 +257,18 @@ fn mode(record: &Record) -> Cow<'_, str> {
 fn mounts(record: &Record) -> Vec<Value> {
     let mount = |bind: &Bind| {
         let read_only = bind.options.iter().any(|option| option == "ro");
+        if let Some(name) = &bind.volume {
+            return json!({
+                "Type": "volume",
+                "Name": name,
+                "Source": bind.source.display().to_string(),
+                "Destination": bind.target.display().to_string(),
+                "Driver": "local",
+                "Mode": if bind.options.is_empty() { "z".into() } else { bind.options.join(",") },
+                "RW": !read_only,
+                "Propagation": "",
+            });
+        }
         json!({
             "Type": "bind",
             "Source": bind.source.display().to_string(),

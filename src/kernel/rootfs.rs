@@ -25,7 +25,7 @@ mod propagation;
 mod stack;
 
 pub use propagation::{at_first, at_last};
-pub use stack::{Marks, id_mapped};
+pub use stack::{Marks, id_mapped, read_only};
 
 /// What can be done about the root.
 #[derive(Debug, Clone, PartialEq, Eq)]

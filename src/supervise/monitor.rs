@@ -158,6 +158,7 @@ impl Monitor {
         let place = Place {
             stdio,
             private: private.into_iter().flatten().collect(),
+            rootless: rootless::is(),
             ..Place::default()
         };
         let mut running = launch::launch_at(&self.plan, place, telling, told)?;
