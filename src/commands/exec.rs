@@ -15,7 +15,7 @@ use crate::store::containers;
 use crate::supervise::client::{self, Options};
 use crate::supervise::monitor::Input;
 use crate::supervise::start::{Attach, spec_of};
-use crate::supervise::{exec as monitor, heal};
+use crate::supervise::{exec as monitor, heal, peers};
 
 /// `rmac exec`.
 pub fn exec(home: &Home, args: &ExecArgs) -> Result<u8> {
@@ -32,6 +32,8 @@ pub fn exec(home: &Home, args: &ExecArgs) -> Result<u8> {
     let pid = state.process.context("the container has no process")?.pid;
     let mut spec = spec_of(home, &record)?;
     let process = process(&mut spec, args)?;
+    // What was started before this is known by its name in there.
+    peers::settle(home, &record)?;
     let options = Options {
         tty: args.tty,
         input: args.interactive,

@@ -9,6 +9,7 @@ use crate::cli::container::Names;
 use crate::kernel::cgroups::{self, Layout};
 use crate::store::Home;
 use crate::store::containers;
+use crate::store::summary::Summary;
 
 /// `rmac pause`.
 pub fn pause(home: &Home, args: &Names) -> Result<u8> {
@@ -26,6 +27,7 @@ pub fn pause(home: &Home, args: &Names) -> Result<u8> {
         cgroups::freeze(&layout, &place(&record.id)).with_context(|| format!("pause {name}"))?;
         state.paused = true;
         state.save(home, &record.id)?;
+        Summary::publish(home, &record.id)?;
         Ok(name.to_owned())
     })
 }
@@ -45,6 +47,7 @@ pub fn unpause(home: &Home, args: &Names) -> Result<u8> {
         // Written first: once it runs, it may end, and then its monitor has the last word.
         state.paused = false;
         state.save(home, &record.id)?;
+        Summary::publish(home, &record.id)?;
         let layout = Layout::detect()?;
         cgroups::thaw(&layout, &place(&record.id)).with_context(|| format!("unpause {name}"))?;
         Ok(name.to_owned())

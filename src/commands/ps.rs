@@ -6,10 +6,9 @@ use serde_json::{Value, json};
 
 use crate::cli::container::PsArgs;
 use crate::out::{self, Columns, Format};
-use crate::request::NetworkMode;
-use crate::spec;
 use crate::store::claim;
-use crate::store::containers::{self, Record, State, Status};
+use crate::store::containers::{self, Status};
+use crate::store::summary::Summary;
 use crate::store::{Home, short};
 
 const COLUMNS: Columns = Columns {
@@ -48,21 +47,21 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
     } else {
         claim::claimed(home)
     };
-    let mut found: Vec<(Record, State)> = ids
+    let mut found: Vec<Summary> = ids
         .iter()
-        .filter_map(|id| Some((Record::load(home, id).ok()??, State::load(home, id).ok()??)))
+        .filter_map(|id| Summary::load(home, id).ok()?)
         .collect();
-    found.retain(|(record, state)| {
-        (all || state.status == Status::Running)
-            && filters.iter().all(|filter| filter.matches(record, state))
+    found.retain(|summary| {
+        (all || summary.status == Status::Running)
+            && filters.iter().all(|filter| filter.matches(summary))
     });
-    found.sort_by_key(|(record, _)| std::cmp::Reverse(record.created));
+    found.sort_by_key(|summary| std::cmp::Reverse(summary.created));
     let most = if args.latest { Some(1) } else { args.last };
     found.truncate(most.unwrap_or(usize::MAX));
     let now = Timestamp::now();
     let rows: Vec<Value> = found
         .iter()
-        .map(|(record, state)| row(args, record, state, now))
+        .map(|summary| row(args, summary, now))
         .collect();
     let format = match Format::parse(args.format.as_deref().unwrap_or_default()) {
         Format::Table if args.quiet => Format::parse("{{.ID}}"),
@@ -73,71 +72,55 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
 }
 
 /// What has become of the container, in Docker's words: `Up 5 minutes`, `Exited (0) 2 hours ago`.
-pub fn status(state: &State, now: Timestamp) -> String {
-    match (state.status, state.started, state.finished) {
+fn status(summary: &Summary, now: Timestamp) -> String {
+    match (summary.status, summary.started, summary.finished) {
         (Status::Created, ..) => "Created".into(),
         (Status::Running, Some(started), _) => {
-            let paused = if state.paused { " (Paused)" } else { "" };
+            let paused = if summary.paused { " (Paused)" } else { "" };
             format!("Up {}{paused}", out::ago(started, now))
         }
         (Status::Running, None, _) => "Up".into(),
         (Status::Exited, _, Some(finished)) => format!(
             "Exited ({}) {} ago",
-            state.exit_code,
+            summary.exit_code,
             out::ago(finished, now)
         ),
-        (Status::Exited, _, None) => format!("Exited ({})", state.exit_code),
+        (Status::Exited, _, None) => format!("Exited ({})", summary.exit_code),
     }
 }
 
-fn row(args: &PsArgs, record: &Record, state: &State, now: Timestamp) -> Value {
-    let command = spec::args(&record.image_config, &record.request).join(" ");
+fn row(args: &PsArgs, summary: &Summary, now: Timestamp) -> Value {
     let command = if args.no_trunc {
-        command
+        summary.command.clone()
     } else {
-        out::ellipsis(&command, 20)
+        out::ellipsis(&summary.command, 20)
     };
-    let labels: Vec<String> = record
-        .request
+    let labels: Vec<String> = summary
         .labels
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    let binds: Vec<String> = record
-        .request
-        .binds
+    let mounts: Vec<String> = summary
+        .mounts
         .iter()
-        .map(|bind| bind.source.display().to_string())
+        .map(|source| source.display().to_string())
         .collect();
     json!({
         "Command": format!("\"{}\"", out::escape(&command)),
-        "CreatedAt": record.created.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
-        "ID": if args.no_trunc { record.id.as_str() } else { short(&record.id) },
-        "Image": record.request.image,
+        "CreatedAt": summary.created.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
+        "ID": if args.no_trunc { summary.id.as_str() } else { short(&summary.id) },
+        "Image": summary.image,
         "Labels": labels.join(","),
         "LocalVolumes": "0",
-        "Mounts": binds.join(","),
-        "Names": record.name,
-        "Networks": networks(record),
+        "Mounts": mounts.join(","),
+        "Names": summary.name,
+        "Networks": summary.networks,
         "Ports": "",
-        "RunningFor": format!("{} ago", out::ago(record.created, now)),
+        "RunningFor": format!("{} ago", out::ago(summary.created, now)),
         "Size": "0B",
-        "State": state.name(),
-        "Status": status(state, now),
+        "State": summary.state_name(),
+        "Status": status(summary, now),
     })
-}
-
-fn networks(record: &Record) -> String {
-    match &record.request.network {
-        NetworkMode::None => "none".into(),
-        NetworkMode::Host => "host".into(),
-        NetworkMode::Container(id) => format!("container:{}", short(id)),
-        NetworkMode::Networks(wanted) => wanted
-            .iter()
-            .map(|network| network.name.as_str())
-            .collect::<Vec<_>>()
-            .join(","),
-    }
 }
 
 /// `-f KEY=VALUE`.
@@ -166,23 +149,19 @@ impl Filter {
         })
     }
 
-    fn matches(&self, record: &Record, state: &State) -> bool {
+    fn matches(&self, summary: &Summary) -> bool {
         match self.key.as_str() {
-            "id" => record.id.starts_with(&self.value),
-            "name" => record.name.contains(self.value.trim_start_matches('/')),
-            "status" => state.name() == self.value,
-            "exited" => state.status == Status::Exited && state.exit_code.to_string() == self.value,
-            "ancestor" => {
-                record.request.image == self.value || record.image_id.contains(&self.value)
+            "id" => summary.id.starts_with(&self.value),
+            "name" => summary.name.contains(self.value.trim_start_matches('/')),
+            "status" => summary.state_name() == self.value,
+            "exited" => {
+                summary.status == Status::Exited && summary.exit_code.to_string() == self.value
             }
-            "network" => networks(record).split(',').any(|name| name == self.value),
+            "ancestor" => summary.image == self.value || summary.image_id.contains(&self.value),
+            "network" => summary.networks.split(',').any(|name| name == self.value),
             _ => match self.value.split_once('=') {
-                Some((name, value)) => record
-                    .request
-                    .labels
-                    .get(name)
-                    .is_some_and(|label| label == value),
-                None => record.request.labels.contains_key(&self.value),
+                Some((name, value)) => summary.labels.get(name).is_some_and(|label| label == value),
+                None => summary.labels.contains_key(&self.value),
             },
         }
     }

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::run::check_name;
 use crate::cli::container::RenameArgs;
 use crate::store::Home;
-use crate::store::containers::{self, Record};
+use crate::store::containers::{self, Record, State, Status};
 use crate::supervise::{monitor, peers};
 
 /// `rmac rename`.
@@ -20,6 +20,9 @@ pub fn rename(home: &Home, args: &RenameArgs) -> Result<u8> {
     Record::update(home, &record.id, |kept| kept.name.clone_from(&args.new))?;
     containers::free_name(home, &record.id, &old);
     // Its peers know it by its name.
-    peers::update(home, monitor::networks(&record))?;
+    if State::load(home, &record.id)?.is_some_and(|state| state.status == Status::Running) {
+        peers::join(home, &record)?;
+        peers::tell(home, monitor::networks(&record))?;
+    }
     Ok(0)
 }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use oci_spec::image::Config;
 use serde::{Deserialize, Serialize};
 
+use super::summary::{self, Summary};
 use super::{Home, make_private_dir, read_json, write_json};
 use crate::kernel::ids::Table;
 use crate::net::endpoint::Endpoint;
@@ -95,6 +96,14 @@ impl Status {
             Status::Exited => "exited",
         }
     }
+
+    /// As [`Status::name`], with Docker's further word for a container that runs but is `paused`.
+    pub fn name_if(self, paused: bool) -> &'static str {
+        match self {
+            Status::Running if paused => "paused",
+            status => status.name(),
+        }
+    }
 }
 
 /// A process that can be told from a later one with the same number.
@@ -139,14 +148,12 @@ impl State {
 
     /// Docker's word for it, which has one more for a container that is paused.
     pub fn name(&self) -> &'static str {
-        match self.status {
-            Status::Running if self.paused => "paused",
-            status => status.name(),
-        }
+        self.status.name_if(self.paused)
     }
 
     /// Writes it as the state of the container `id`.
     pub fn save(&self, home: &Home, id: &str) -> Result<()> {
+        summary::withdraw(home, id);
         write_json(&home.container(id).join("state.json"), self)
     }
 
@@ -173,17 +180,20 @@ impl State {
 impl Record {
     /// Writes the record.
     pub fn save(&self, home: &Home) -> Result<()> {
+        summary::withdraw(home, &self.id);
         write_json(&home.container(&self.id).join("config.json"), self)
     }
 
     /// Changes the record of the container `id` as `change` says, alone.
     pub fn update(home: &Home, id: &str, change: impl FnOnce(&mut Record)) -> Result<()> {
-        let _lock = lock(home, id)?;
+        let lock = lock(home, id)?;
         let Some(mut record) = Record::load(home, id)? else {
             return Ok(());
         };
         change(&mut record);
-        record.save(home)
+        record.save(home)?;
+        drop(lock);
+        Summary::publish(home, id)
     }
 
     /// The record of the container `id`; `None` where there is none.

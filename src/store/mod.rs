@@ -10,7 +10,8 @@
 //!   ids/ranges             the user numbers of containers with a user namespace
 //!   networks/names/NAME    symbolic link to the network id
 //! /run/rmac                --runroot, RMAC_RUNROOT: gone at reboot
-//!   containers/ID/         exists while the container runs: attach (socket)
+//!   containers/ID/         exists while the container runs: attach (socket), summary
+//!   networks/ID            who is on the network just now
 //!   lab/                   the pinned network namespaces of the lab
 //! ```
 //!
@@ -24,6 +25,8 @@ pub mod foreign;
 pub mod ids;
 pub mod leases;
 pub mod networks;
+pub mod rolls;
+pub mod summary;
 pub mod volumes;
 
 use std::io::{Read, Write};

@@ -219,7 +219,9 @@ impl Chores {
             }
         })?;
         self.announce(&after);
-        peers::update(&self.home, [after.network_id.as_str()])
+        let record = Record::load(&self.home, &self.id)?.context("the record is gone")?;
+        peers::join(&self.home, &record)?;
+        peers::tell(&self.home, [after.network_id.as_str()])
     }
 
     /// Makes the links anew that went with their parents, where the parents are back.

@@ -77,7 +77,8 @@ pub fn heal(home: &Home, id: &str, _claim: &Claim) {
         (None, _) => forget(home, id),
     }
     // Its peers, and the host's way to it.
-    let _ = peers::update(home, networks.iter().map(String::as_str));
+    let networks = || networks.iter().map(String::as_str);
+    let _ = peers::leave(home, id, networks()).and_then(|()| peers::tell(home, networks()));
 }
 
 /// Removes all that is kept of the container: its addresses, its name, its files, and the volumes that were made

@@ -29,6 +29,7 @@ use crate::request::NetworkMode;
 use crate::step::{Place, Step};
 use crate::store::claim::Claim;
 use crate::store::containers::{self, ProcessId, Record, State, Status};
+use crate::store::summary::Summary;
 use crate::store::{Home, ids, leases};
 use crate::sys;
 use crate::{exit, explain};
@@ -199,7 +200,8 @@ impl Monitor {
         if discard {
             heal::discard(&self.home, &self.record);
         }
-        let told = peers::update(&self.home, networks(&self.record));
+        let told = peers::leave(&self.home, &self.record.id, networks(&self.record))
+            .and_then(|()| peers::tell(&self.home, networks(&self.record)));
         watched.and(undone).and(told)
     }
 
@@ -218,8 +220,12 @@ impl Monitor {
         };
         state.save(&self.home, &self.record.id)?;
         // Before the caller hears of it: what it starts next may look for this one by name.
-        peers::update(&self.home, networks(&self.record))?;
+        peers::join(&self.home, &self.record)?;
         pump.tell(&Message::Started(running.pid.as_raw()));
+        // For `ps`, which finds the same without it.
+        let _ = Summary::publish(&self.home, &self.record.id);
+        // The hosts files of those who are there: `exec` waits for that where it has to.
+        let _ = peers::tell(&self.home, networks(&self.record));
         // What others have left behind is cleared while nobody waits for us.
         heal::sweep(&self.home);
         // All that is left to do is to wait; there is a monitor for each container.

@@ -25,7 +25,7 @@ use crate::request::{NetworkMode, NetworkRequest};
 use crate::step::Place;
 use crate::store::containers::{self, Record};
 use crate::store::{Home, leases, networks};
-use crate::supervise::{Message, call, claims, peers, say};
+use crate::supervise::{Message, call, claims, monitor, peers, say};
 
 /// Connects.
 pub fn connect(home: &Home, args: &ConnectArgs) -> Result<()> {
@@ -55,7 +55,9 @@ pub fn connect(home: &Home, args: &ConnectArgs) -> Result<()> {
         if network.ipam == Ipam::Dhcp {
             wait_for_address(home, &record, &network)?;
         }
-        peers::update(home, [network.id.as_str()])?;
+        let record = reload(home, &record)?;
+        peers::join(home, &record)?;
+        peers::tell(home, monitor::networks(&record))?;
     }
     Ok(())
 }
@@ -103,8 +105,10 @@ pub fn disconnect(home: &Home, args: &DisconnectArgs) -> Result<()> {
     }
     leases::release(home, &network.id, &record.id)?;
     if pid.is_some() {
-        let others = record.endpoints.iter().map(|e| e.network_id.as_str());
-        peers::update(home, others.chain([network.id.as_str()]))?;
+        peers::leave(home, &record.id, [network.id.as_str()])?;
+        peers::join(home, &record)?;
+        let others = monitor::networks(&record);
+        peers::tell(home, others.chain([network.id.as_str()]))?;
         if record.endpoints.is_empty() {
             peers::forget(home, &record)?;
         }

@@ -9,7 +9,7 @@ use crate::cli::network::RmArgs;
 use crate::net::netlink::Wires;
 use crate::net::network::Network;
 use crate::store::claim::wait_until_free;
-use crate::store::{Home, leases, networks, short};
+use crate::store::{Home, leases, networks, rolls, short};
 
 /// How long a container that is on its way out may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -69,6 +69,7 @@ pub fn forget(
     wires: &mut Wires,
 ) -> Result<()> {
     networks::remove(home, network)?;
+    rolls::remove(home, &network.id);
     let others = networks::declared(home)?;
     let used = |link: &str| {
         let mut made = others.iter().flat_map(|other| &other.parent.made);

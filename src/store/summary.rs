@@ -1,0 +1,135 @@
+//! The summary of a container: what `ps` shows of it.  symlink(7)
+//!
+//! A running container's summary lies in its directory below the run root, as the text of a symbolic link:
+//! one call reads it, where record and state are two files of some thousand bytes to be opened, read and
+//! understood. It is made from those two and is never more than a copy: who changes one of them takes it away
+//! first, and who finds none reads the two.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Home;
+use super::containers::{self, Record, State, Status};
+use crate::request::NetworkMode;
+use crate::spec;
+
+/// What is shown of a container in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its name, without a slash.
+    pub name: String,
+    /// The image, as it was asked for.
+    pub image: String,
+    /// The digest of the image's configuration.
+    pub image_id: String,
+    /// The program and its arguments.
+    pub command: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The sources of its bind mounts.
+    pub mounts: Vec<PathBuf>,
+    /// Its networks' names, or its network mode.
+    pub networks: String,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Whether its processes are frozen where they are.
+    pub paused: bool,
+    /// What its program returned.
+    pub exit_code: i32,
+    /// When its program was started.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+}
+
+impl Summary {
+    /// That of the container with this record and this state.
+    pub fn of(record: &Record, state: &State) -> Summary {
+        let request = &record.request;
+        Summary {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            image: request.image.clone(),
+            image_id: record.image_id.clone(),
+            command: spec::args(&record.image_config, request).join(" "),
+            created: record.created,
+            labels: request.labels.clone(),
+            mounts: request
+                .binds
+                .iter()
+                .map(|bind| bind.source.clone())
+                .collect(),
+            networks: networks(record),
+            status: state.status,
+            paused: state.paused,
+            exit_code: state.exit_code,
+            started: state.started,
+            finished: state.finished,
+        }
+    }
+
+    /// That of the container `id`; `None` where there is no such container, or not yet.
+    pub fn load(home: &Home, id: &str) -> Result<Option<Summary>> {
+        if let Ok(text) = std::fs::read_link(path(home, id))
+            && let Ok(summary) = serde_json::from_slice(text.as_os_str().as_encoded_bytes())
+        {
+            return Ok(Some(summary));
+        }
+        let (Some(record), Some(state)) = (Record::load(home, id)?, State::load(home, id)?) else {
+            return Ok(None);
+        };
+        Ok(Some(Summary::of(&record, &state)))
+    }
+
+    /// Lays down the summary of the container `id`, if it runs, from its record and its state. One that is too
+    /// long for a link (4,095 bytes) stays out.
+    pub fn publish(home: &Home, id: &str) -> Result<()> {
+        // Who changes the record holds this, too.
+        let _lock = containers::lock(home, id)?;
+        let (Some(record), Some(state)) = (Record::load(home, id)?, State::load(home, id)?) else {
+            return Ok(());
+        };
+        let text =
+            serde_json::to_string(&Summary::of(&record, &state)).context("put it into JSON")?;
+        if state.status == Status::Running && text.len() < 4096 {
+            withdraw(home, id);
+            let _ = std::os::unix::fs::symlink(text, path(home, id));
+        }
+        Ok(())
+    }
+
+    /// Docker's word for its state.
+    pub fn state_name(&self) -> &'static str {
+        self.status.name_if(self.paused)
+    }
+}
+
+/// Takes the summary of the container `id` away: its record or its state is about to change.
+pub fn withdraw(home: &Home, id: &str) {
+    let _ = std::fs::remove_file(path(home, id));
+}
+
+fn path(home: &Home, id: &str) -> PathBuf {
+    home.running(id).join(Path::new("summary"))
+}
+
+fn networks(record: &Record) -> String {
+    match &record.request.network {
+        NetworkMode::None => "none".into(),
+        NetworkMode::Host => "host".into(),
+        NetworkMode::Container(id) => format!("container:{}", super::short(id)),
+        NetworkMode::Networks(wanted) => wanted
+            .iter()
+            .map(|network| network.name.as_str())
+            .collect::<Vec<_>>()
+            .join(","),
+    }
+}
