@@ -220,6 +220,13 @@ fn attempt(
         .and_then(|()| wire(plan, place, taken, netns.as_ref(), listener));
     // On Linux a socket that closes without "go" ends the child, so it needs no killing here.
     let started = wired.and_then(|()| converse(plan, place, &ours, listener));
+    let started = match started {
+        // The links would be missing, and nobody told.
+        Ok(_) if wires && netns.is_none() => {
+            Err(anyhow!("network: the container's network namespace cannot be opened").into())
+        }
+        started => started,
+    };
     match started {
         Ok(master) => Ok(Running {
             pid,

@@ -130,7 +130,7 @@ pub struct NetworkRequest {
     pub driver_opts: BTreeMap<String, String>,
 }
 
-/// One `-v` or `--mount type=bind`.
+/// One `-v`, `--mount type=bind` or `--mount type=volume`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     /// On the host.
@@ -139,4 +139,7 @@ pub struct Bind {
     pub target: PathBuf,
     /// mount(8)'s words beside `rbind`.
     pub options: Vec<String>,
+    /// The name of the volume whose directory `source` is; empty until one that nobody named has got its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
 }

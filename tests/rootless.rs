@@ -245,7 +245,9 @@ fn a_killed_monitor_takes_its_container_with_it() {
         nix::sys::signal::Signal::SIGKILL,
     )
     .unwrap();
-    user.rmac(&["ps", "-a"]).says("Exited (137)").ended(0);
+    // The kernel takes a moment to end it, and until then it is alive to all.
+    let healed = || user.rmac(&["ps", "-a"]).ok().contains("Exited (137)");
+    wait_for("its end is not seen", healed);
     let gone = || !Path::new(&format!("/proc/{first}")).exists();
     wait_for("the container lives on", gone);
 }
@@ -279,4 +281,37 @@ fn what_takes_root_is_said_in_one_line() {
     user.rmac(&["run", "--rm", "-m", "64m", &image, "true"])
         .says("WARNING: an ordinary user has no cgroups")
         .ended(0);
+}
+
+#[test]
+fn with_numbers_of_ones_own_a_container_has_users() {
+    let user = User::new();
+    let installed = |name: &str| Path::new("/usr/bin").join(name).exists();
+    if !installed("newuidmap") || !installed("newgidmap") {
+        eprintln!("skipped: newuidmap is not installed (Debian's package uidmap)");
+        return;
+    }
+    // The user and the numbers are known in a mount namespace of this test's only.
+    let (id, dir) = (user.id, user.dir.display());
+    let script = format!(
+        "set -e; cd {dir}; mount --make-rprivate /; touch /etc/subuid /etc/subgid
+         {{ cat /etc/passwd; echo tester:x:{id}:{id}::/:/bin/sh; }} > passwd; echo tester:3000000000:65536 > numbers
+         mount --bind passwd /etc/passwd; mount --bind numbers /etc/subuid; mount --bind numbers /etc/subgid
+         r() {{ setpriv --reuid {id} --regid {id} --clear-groups timeout 60 env -i PATH=$PATH HOME=$PWD/home \\
+                XDG_DATA_HOME=$PWD/numbered XDG_RUNTIME_DIR=$PWD/run $PWD/rmac \"$@\"; }}
+         mkdir numbered; chown {id} numbered
+         r load -q -i image.tar; r run --rm {image} sh -c 'cat /proc/self/uid_map; stat -c %u:%g /etc/shadow'
+         r run -d --name numbered -u nobody {image} sleep 600
+         r exec -u 1000 numbered id -u; grep ^Uid /proc/$(r inspect -f '{{{{.State.Pid}}}}' numbered)/status
+         r rm -f numbered",
+        image = user.image()
+    );
+    let output = common::run(Command::new("unshare").args(["-m", "bash", "-c", &script])).ended(0);
+    let words: Vec<&str> = output.stdout.split_whitespace().collect();
+    let text = words.join(" ");
+    assert!(
+        text.contains(&format!("0 {id} 1 1 3000000000 65536 0:42")),
+        "{text}"
+    );
+    assert!(text.contains("1000 Uid: 3000065533"), "{text}");
 }

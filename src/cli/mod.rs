@@ -9,6 +9,7 @@ pub mod mistakes;
 pub mod network;
 pub mod quick;
 pub mod run;
+pub mod volume;
 
 use std::path::PathBuf;
 
@@ -118,6 +119,9 @@ pub enum Command {
     /// Manage networks
     #[command(subcommand)]
     Network(network::NetworkCommand),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(volume::VolumeCommand),
     /// A virtual LAN to try it all in
     Lab(lab::LabArgs),
     /// Show the rmac version information

@@ -89,10 +89,11 @@ pub struct ContainerArgs {
     /// Username or UID, and group: name, uid, name:group or uid:gid
     #[arg(short, long)]
     pub user: Option<String>,
-    /// Bind mount a volume: HOST:CONTAINER or HOST:CONTAINER:ro
+    /// Bind mount a volume: HOST:CONTAINER or HOST:CONTAINER:ro; a named one: NAME:CONTAINER, or CONTAINER alone
     #[arg(short, long, value_name = "BIND")]
     pub volume: Vec<String>,
-    /// Attach a filesystem mount to the container: type=bind,source=..,target=..,readonly or type=tmpfs,target=..
+    /// Attach a filesystem mount to the container: type=bind,source=..,target=..,readonly,
+    /// type=volume,source=NAME,target=.. or type=tmpfs,target=..
     #[arg(long, value_name = "MOUNT")]
     pub mount: Vec<String>,
     /// Mount a tmpfs directory: DIR or DIR:OPTIONS

@@ -1,5 +1,7 @@
 //! `inspect`: all that is known of a container or an image, in Docker's JSON shape.
 
+mod picture;
+
 use std::borrow::Cow;
 
 use anyhow::{Result, bail};
@@ -54,7 +56,7 @@ pub fn inspect(home: &Home, args: &InspectArgs) -> Result<u8> {
             Ok(record) if is("container") => found.push(container_value(home, &record)?),
             Err(error) if !is("image") => errors.push(format!("{error:#}")),
             _ => match store(home)?.find(name)? {
-                Some(image) if is("image") => found.push(image_value(&image)),
+                Some(image) if is("image") => found.push(picture::value(&image)),
                 _ => errors.push(format!("No such object: {name}")),
             },
         }
@@ -77,7 +79,7 @@ pub fn images(home: &Home, args: &image::InspectArgs) -> Result<u8> {
     inspect(home, &args)
 }
 
-fn print(found: &[Value], format: Option<&str>) -> Result<()> {
+pub(super) fn print(found: &[Value], format: Option<&str>) -> Result<()> {
     match format {
         None => outln!("{}", out::json(&found)),
         Some("json") => outln!("{}", Value::from(found)),
@@ -212,7 +214,9 @@ fn bind_text(bind: &Bind) -> String {
     };
     format!(
         "{}:{}{options}",
-        bind.source.display(),
+        bind.volume
+            .clone()
+            .unwrap_or_else(|| bind.source.display().to_string()),
         bind.target.display()
     )
 }
@@ -256,6 +260,18 @@ fn mode(record: &Record) -> Cow<'_, str> {
 fn mounts(record: &Record) -> Vec<Value> {
     let mount = |bind: &Bind| {
         let read_only = bind.options.iter().any(|option| option == "ro");
+        if let Some(name) = &bind.volume {
+            return json!({
+                "Type": "volume",
+                "Name": name,
+                "Source": bind.source.display().to_string(),
+                "Destination": bind.target.display().to_string(),
+                "Driver": "local",
+                "Mode": if bind.options.is_empty() { "z".into() } else { bind.options.join(",") },
+                "RW": !read_only,
+                "Propagation": "",
+            });
+        }
         json!({
             "Type": "bind",
             "Source": bind.source.display().to_string(),
@@ -378,20 +394,5 @@ fn endpoint_value(record: &Record, endpoint: &Endpoint, running: bool) -> Value 
         "DriverOpts": driver_opts,
         "GwPriority": endpoint.gw_priority,
         "DNSNames": names,
-    })
-}
-
-fn image_value(image: &rootfs_fetch::Image) -> Value {
-    let config = image.config.config();
-    json!({
-        "Id": image.id.to_string(),
-        "RepoTags": image.names,
-        "RepoDigests": image.repo_digests,
-        "Created": image.created.map(|time| time.to_string()),
-        "Config": config,
-        "Architecture": image.config.architecture().to_string(),
-        "Os": image.config.os().to_string(),
-        "Size": image.size,
-        "RootFS": {"Type": "layers", "Layers": image.config.rootfs().diff_ids()},
     })
 }

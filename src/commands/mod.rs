@@ -21,6 +21,7 @@ pub mod stop;
 pub mod top;
 pub mod version;
 pub mod volume;
+pub mod volumes;
 
 use std::path::Path;
 
@@ -113,6 +114,7 @@ fn dispatch(home: &Home, command: Command) -> Result<u8> {
         Command::Import(args) => image::import(home, &args),
         Command::Image(command) => images(home, command),
         Command::Network(command) => network::run(home, &command).map(|()| 0),
+        Command::Volume(command) => volumes::run(home, &command),
         Command::Lab(args) => lab::run(home, &args),
         Command::Version(args) => version::version(&args),
         Command::Completion(args) => version::completion(&args),

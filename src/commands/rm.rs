@@ -20,12 +20,17 @@ pub fn rm(home: &Home, args: &RmArgs) -> Result<u8> {
             Err(_) if args.force => return Ok(name.to_owned()),
             other => other?,
         };
-        remove(home, &record, name, args.force)?;
+        remove(home, &record, name, args)?;
         Ok(name.to_owned())
     })
 }
 
-fn remove(home: &Home, record: &Record, name: &str, force: bool) -> Result<()> {
+fn remove(home: &Home, record: &Record, name: &str, args: &RmArgs) -> Result<()> {
+    let force = args.force;
+    let discard = match args.volumes || record.request.auto_remove {
+        true => heal::discard,
+        false => heal::discard_but_volumes,
+    };
     let deadline = Instant::now() + PATIENCE;
     loop {
         let runs = || {
@@ -38,11 +43,11 @@ fn remove(home: &Home, record: &Record, name: &str, force: bool) -> Result<()> {
         match Claim::wait(home, &record.id, Duration::from_millis(100))? {
             Some(Attempt::Orphan(claim)) => {
                 heal::heal(home, &record.id, &claim);
-                heal::discard(home, record);
+                discard(home, record);
                 return Ok(());
             }
             Some(Attempt::Mine(_claim)) => {
-                heal::discard(home, record);
+                discard(home, record);
                 return Ok(());
             }
             // It is just being started, or is on its way out.

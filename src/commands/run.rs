@@ -24,11 +24,11 @@ use crate::request::{NetworkMode, Request, Userns};
 use crate::spec;
 use crate::store::claim::{Attempt, Claim};
 use crate::store::containers::{self, Record, State};
-use crate::store::{Home, ids, networks, new_id};
+use crate::store::{Home, ids, networks, new_id, volumes};
 use crate::supervise::client::{self, Options};
 use crate::supervise::monitor::OnFailure;
 use crate::supervise::start::{self, Attach, How};
-use crate::supervise::{claims, heal, names, rootless};
+use crate::supervise::{self, claims, heal, names, rootless};
 
 /// `rmac run`.
 pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
@@ -38,6 +38,11 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
         bail!("the input device is not a TTY (-it needs a terminal: leave out -t to use a pipe)");
     }
     super::protect(&request)?;
+    let known = if args.dry_run {
+        volumes::list(home)?
+    } else {
+        vec![]
+    };
     let (record, claim) = make(home, &args.container, request)?;
     if args.dry_run {
         let plan = Layout::detect().and_then(|layout| start::plan_of(home, &record, &layout));
@@ -45,6 +50,16 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
         let script =
             plan.map(|plan| script::script(&plan, &record.request.image, &directory, &run));
         heal::discard(home, &record);
+        for name in record
+            .request
+            .binds
+            .iter()
+            .filter_map(|bind| bind.volume.as_ref())
+        {
+            if !known.iter().any(|volume| volume.name == *name) {
+                let _ = volumes::remove(home, name);
+            }
+        }
         out!("{}", script?);
         return Ok(0);
     }
@@ -175,6 +190,11 @@ fn fill(
             let endpoint = claims::claim(home, network, record, wanted)?;
             record.endpoints.push(endpoint);
         }
+    }
+    if record.image_config.volumes().is_some()
+        || record.request.binds.iter().any(|b| b.volume.is_some())
+    {
+        supervise::volumes::prepare(home, record)?;
     }
     record.save(home)?;
     if let Some(path) = &args.cidfile {

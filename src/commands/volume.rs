@@ -43,9 +43,7 @@ fn volume(text: &str) -> Result<Bind> {
     let (source, target, options) = match text.split(':').collect::<Vec<_>>().as_slice() {
         [source, target] => (*source, *target, ""),
         [source, target, options] => (*source, *target, *options),
-        [_] => bail!(
-            "invalid volume specification: '{text}': rmac has no anonymous volumes yet, give HOST:CONTAINER"
-        ),
+        [target] => return named("", target, vec![]),
         _ => bail!(
             "invalid volume specification: '{text}': invalid spec format, give HOST:CONTAINER[:ro]"
         ),
@@ -54,9 +52,7 @@ fn volume(text: &str) -> Result<Bind> {
         bail!("invalid spec: {text}: empty section between colons");
     }
     if !source.starts_with(['/', '.', '~']) {
-        bail!(
-            "invalid volume specification: '{text}': rmac has no named volumes yet, give a path of the host: ./{source} or an absolute one"
-        );
+        return named(source, target, bind_options(options, text)?);
     }
     let source = std::path::absolute(source)?;
     if !source.exists() {
@@ -67,17 +63,32 @@ fn volume(text: &str) -> Result<Bind> {
             )
         })?;
     }
+    let options = bind_options(options, text)?;
+    if options.iter().any(|word| word == "nocopy") {
+        bail!("invalid volume specification: '{text}': nocopy is for named volumes");
+    }
     Ok(Bind {
         source,
         target: container_path(target)?,
-        options: bind_options(options, text)?,
+        options,
+        volume: None,
+    })
+}
+
+/// A volume by its name, or one without.
+fn named(name: &str, target: &str, options: Vec<String>) -> Result<Bind> {
+    Ok(Bind {
+        source: PathBuf::new(),
+        target: container_path(target)?,
+        options,
+        volume: Some(name.to_owned()),
     })
 }
 
 fn bind_options(words: &str, text: &str) -> Result<Vec<String>> {
     const KNOWN: &[&str] = &[
         "ro", "rw", "z", "Z", "private", "rprivate", "shared", "rshared", "slave", "rslave",
-        "nosuid", "nodev", "noexec", "idmap",
+        "nosuid", "nodev", "noexec", "idmap", "nocopy",
     ];
     let words: Vec<String> = words
         .split(',')
@@ -113,6 +124,7 @@ fn mount(text: &str) -> Result<Either> {
                 "false" | "0" => (),
                 _ => bail!("invalid value for {key}: {value}"),
             },
+            "volume-nocopy" => options.push("nocopy".to_owned()),
             "bind-propagation" => options.push(value.to_owned()),
             "tmpfs-size" => options.push(format!("size={value}")),
             "tmpfs-mode" => options.push(format!("mode={value}")),
@@ -141,11 +153,21 @@ fn mount(text: &str) -> Result<Either> {
                 source,
                 target,
                 options: bind_options(&options.join(","), text)?,
+                volume: None,
+            }))
+        }
+        "volume" => {
+            let options = bind_options(&options.join(","), text)?;
+            Ok(Either::Bind(Bind {
+                source: PathBuf::new(),
+                target,
+                options,
+                volume: Some(source.unwrap_or_default().to_owned()),
             }))
         }
         "tmpfs" => Ok(Either::Tmpfs(target, options.join(","))),
         other => bail!(
-            "mount type {other:?} is not known here: use type=bind or type=tmpfs (rmac has no volumes yet)"
+            "mount type {other:?} is not known here: use type=bind, type=volume or type=tmpfs"
         ),
     }
 }
@@ -187,11 +209,10 @@ mod tests {
             (PathBuf::from("/b"), vec!["ro".to_owned()])
         );
         for wrong in [
-            "/tmp",
+            "tmp",
             ":/x",
             "/tmp:x",
             "/tmp:/x:rubbish",
-            "name:/x",
             "/tmp:/",
             "a:b:c:d",
         ] {
@@ -209,7 +230,8 @@ mod tests {
             Bind {
                 source: "/tmp".into(),
                 target: "/x".into(),
-                options: vec!["ro".into()]
+                options: vec!["ro".into()],
+                volume: None,
             }
         );
         let Either::Tmpfs(path, options) = mount("type=tmpfs,target=/t,tmpfs-size=1m").unwrap()

@@ -26,6 +26,7 @@ use super::rootfs::Root;
 use crate::lesson::{Lesson, Shell};
 use told::in_root;
 
+pub use copy::tree as copy_tree;
 pub use fetch::{Fetched, Which, fetch, lenders};
 
 /// What can be done about mounts.

@@ -29,7 +29,7 @@ mod stack;
 pub use change::{Top, detach};
 pub use propagation::{at_first, at_last};
 pub use root::Root;
-pub use stack::{Marks, id_mapped};
+pub use stack::{Marks, id_mapped, read_only};
 
 /// What can be done about the root.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,7 +19,9 @@ pub(super) fn child(plan: &Plan, mut place: Place, socket: OwnedFd, telling: Tel
     place.private.iter().for_each(|fd| sys::close(*fd));
     // Until execve this process still carries the host's environment, memory and files; nobody in the
     // container may look into it through /proc or ptrace (CVE-2016-9962, CVE-2019-5736). execve lifts it.
-    let _ = nix::sys::prctl::set_dumpable(false);
+    if !place.rootless || plan.wire.is_empty() {
+        let _ = nix::sys::prctl::set_dumpable(false);
+    }
     // The gate puts another socket in its place.
     place.pid = None;
     place.speaker = Some(socket);
@@ -56,6 +58,9 @@ fn take_all(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(), Fail
         nix::unistd::write(speaker(place)?, &[READY]).context("tell that all is prepared")?;
     }
     wait_for_go(speaker(place)?)?;
+    if place.rootless {
+        let _ = nix::sys::prctl::set_dumpable(false);
+    }
     for step in &plan.enter {
         take_one(step, place, telling)?;
         if let Some(calls) = place.calls.take() {

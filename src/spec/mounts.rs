@@ -129,6 +129,7 @@ mod tests {
             source: "/srv".into(),
             target: "/dev/shm".into(),
             options: vec![],
+            volume: None,
         };
         let request = Request {
             binds: vec![bind],

@@ -6,6 +6,7 @@
 //!   names/NAME             symbolic link to the container id: one name, one container
 //!   containers/ID/         config.json state.json upper/ work/ hosts hostname resolv.conf ID-json.log
 //!   networks/ID/           network.json leases
+//!   volumes/NAME/          _data/ volume.json
 //!   ids/ranges             the user numbers of containers with a user namespace
 //!   networks/names/NAME    symbolic link to the network id
 //! /run/rmac                --runroot, RMAC_RUNROOT: gone at reboot
@@ -26,6 +27,7 @@ pub mod leases;
 pub mod networks;
 pub mod rolls;
 pub mod summary;
+pub mod volumes;
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

@@ -15,7 +15,7 @@ use super::peers;
 use crate::kernel::cgroups;
 use crate::store::claim::{self, Attempt, Claim};
 use crate::store::containers::{self, Record, State, Status};
-use crate::store::{Home, leases, networks};
+use crate::store::{Home, leases, networks, volumes};
 use crate::sys;
 
 /// The exit code of a container that was killed with its monitor: 128 and SIGKILL.
@@ -83,8 +83,15 @@ pub fn heal(home: &Home, id: &str, _claim: &Claim) {
         .and_then(|()| peers::clear(home, networks()));
 }
 
-/// Removes all that is kept of the container: its addresses, its name, its files.
+/// Removes all that is kept of the container: its addresses, its name, its files, and the volumes that were made
+/// for it alone.
 pub fn discard(home: &Home, record: &Record) {
+    volumes::remove_anonymous(home, record);
+    discard_but_volumes(home, record);
+}
+
+/// The same, but for the volumes: `rm` without `-v`.
+pub fn discard_but_volumes(home: &Home, record: &Record) {
     release(home, record);
     containers::free_name(home, &record.id, &record.name);
     let _ = containers::remove(home, &record.id);

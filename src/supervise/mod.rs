@@ -21,6 +21,7 @@ pub mod peers;
 pub mod pump;
 pub mod rootless;
 pub mod start;
+pub mod volumes;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;

@@ -166,6 +166,7 @@ impl Monitor {
             stdio,
             private: private.into_iter().flatten().collect(),
             trampoline: Some(sys::trampoline::open().context("make the program in memory")?),
+            rootless: rootless::is(),
             ..Place::default()
         };
         let mut running = launch::launch_at(&self.plan, place, telling, told)?;

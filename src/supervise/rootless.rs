@@ -23,7 +23,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{getegid, geteuid, getpid};
+use nix::unistd::{AccessFlags, access, getegid, geteuid, getpid};
 
 use crate::store::containers::ProcessId;
 use crate::store::ids::subordinate;
@@ -43,7 +43,15 @@ pub fn is() -> bool {
 /// # Errors
 /// This machine lets ordinary users make none.
 pub fn enter(home: &Home) -> Result<()> {
-    make_private_dir(&home.runroot)?;
+    for directory in [&home.root, &home.runroot] {
+        let ours = || {
+            make_private_dir(directory)?;
+            let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+            access(directory.as_path(), flags)
+                .with_context(|| format!("open {}", directory.display()))
+        };
+        ours().context("permission denied: rmac's state there belongs to another user, such as root: an ordinary user's lies elsewhere (leave out --root and --runroot, unset RMAC_ROOT and RMAC_RUNROOT), or run rmac as root (sudo)")?;
+    }
     let path = home.runroot.join("userns");
     let mut list = locked(&path)?;
     let mut text = String::new();

@@ -22,7 +22,7 @@ pub fn prune(home: &Home, args: &PruneArgs) -> Result<()> {
         .iter()
         .map(|text| Filter::parse(text))
         .collect::<Result<Vec<_>>>()?;
-    if !args.force && !agreed()? {
+    if !args.force && !confirmed(WARNING)? {
         return Ok(());
     }
     let mut removed = vec![];
@@ -49,8 +49,9 @@ fn is_unused(home: &Home, network: &Network) -> Result<bool> {
     Ok(true)
 }
 
-fn agreed() -> Result<bool> {
-    out!("{WARNING}\nAre you sure you want to continue? [y/N] ");
+/// Asks the user, after the warning `warning`.
+pub fn confirmed(warning: &str) -> Result<bool> {
+    out!("{warning}\nAre you sure you want to continue? [y/N] ");
     std::io::stdout().flush().context("write the question")?;
     let mut answer = String::new();
     std::io::stdin()

@@ -1,4 +1,4 @@
-//! `tmpcopyup`: a tmpfs that begins with the image's files.  tmpfs(5), openat(2)
+//! `tmpcopyup` and volumes: a directory that begins with the image's files.  tmpfs(5), openat(2)
 //!
 //! The directory below the mount stays open while the tmpfs lies on top of it, so the files can be copied
 //! from one to the other, each name opened below a descriptor: no symbolic link is followed.
@@ -19,7 +19,7 @@ use nix::unistd::{Gid, Uid, fchown, fchownat, symlinkat};
 ///
 /// # Errors
 /// Those of the file system, such as a tmpfs that is too small.
-pub(super) fn tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+pub fn tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
     let (from, to) = (directory(from, ".")?, directory(to, ".")?);
     keep(&to, &fstat(&from)?)?;
     let mut entries = Dir::openat(

@@ -49,6 +49,44 @@ pub(super) fn stack(
     build().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EINVAL)))
 }
 
+/// The layers as one tree to read from. `at` is where a kernel before 6.5 needs it attached.
+///
+/// # Errors
+/// Those of mounting an overlay.
+pub fn read_only(lower: &[PathBuf], at: &Path, marks: Marks) -> Result<super::Root> {
+    if let [only] = lower {
+        return super::open_directory(only).map(super::Root::new);
+    }
+    let build = || -> std::io::Result<OwnedFd> {
+        let overlay = FsContext::open("overlay")?;
+        for layer in lower.iter().rev() {
+            overlay.set("lowerdir+", layer)?;
+        }
+        if marks == Marks::User {
+            overlay.set_flag("userxattr")?;
+        }
+        overlay.mount(0)
+    };
+    match build() {
+        Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => (),
+        tree => {
+            return tree
+                .map(super::Root::new)
+                .context("mount the image's layers");
+        }
+    }
+    let (overlay, options) = (Some("overlay"), lower_option(lower, marks));
+    mount(
+        overlay,
+        at,
+        overlay,
+        MsFlags::MS_RDONLY,
+        Some(options.as_str()),
+    )
+    .context("mount the image's layers")?;
+    super::open_directory(at).map(super::Root::new)
+}
+
 /// The old way, for kernels before 6.5: all options in one string of at most a page.
 pub(super) fn stack_with_mount(
     lower: &[PathBuf],
@@ -80,19 +118,27 @@ pub(super) fn stack_with_mount(
     })
 }
 
-/// The options of mount(2), which wants the topmost layer first.
+/// The options of mount(2).
 pub(super) fn options(lower: &[PathBuf], upper: &Path, work: &Path, marks: Marks) -> String {
+    let (upper, work) = (upper.display(), work.display());
+    format!(
+        "{},upperdir={upper},workdir={work}",
+        lower_option(lower, marks)
+    )
+}
+
+/// The layers for mount(2), which wants the topmost first.
+fn lower_option(lower: &[PathBuf], marks: Marks) -> String {
     let lower: Vec<_> = lower
         .iter()
         .rev()
         .map(|dir| dir.to_string_lossy())
         .collect();
-    let (lower, upper, work) = (lower.join(":"), upper.display(), work.display());
     let marks = match marks {
         Marks::Trusted => "",
-        Marks::User => ",userxattr",
+        Marks::User => "userxattr,",
     };
-    format!("lowerdir={lower},upperdir={upper},workdir={work}{marks}")
+    format!("{marks}lowerdir={}", lower.join(":"))
 }
 
 /// The tree of layers whose owners the user namespace `lender` translates, attached nowhere.

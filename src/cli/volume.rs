@@ -1,0 +1,78 @@
+//! The flags of the verbs about volumes.
+
+use clap::{Args, Subcommand};
+
+/// The verbs of `volume`.
+#[derive(Debug, Subcommand)]
+pub enum VolumeCommand {
+    /// Create a volume
+    Create(CreateArgs),
+    /// List volumes
+    #[command(visible_alias = "list")]
+    Ls(LsArgs),
+    /// Display detailed information on one or more volumes
+    Inspect(InspectArgs),
+    /// Remove one or more volumes
+    #[command(visible_alias = "remove")]
+    Rm(RmArgs),
+    /// Remove unused local volumes
+    Prune(PruneArgs),
+}
+
+/// The flags of `volume create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Specify volume driver name: local
+    #[arg(short, long, default_value = "local")]
+    pub driver: String,
+    /// Set metadata for a volume
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub label: Vec<String>,
+    /// Its name
+    #[arg(value_name = "VOLUME")]
+    pub name: Option<String>,
+}
+
+/// The flags of `volume ls`.
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// Only display volume names
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Format output: table, json, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+/// The flags of `volume inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Format output: json, or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Names
+    #[arg(value_name = "VOLUME", required = true)]
+    pub volumes: Vec<String>,
+}
+
+/// The flags of `volume rm`.
+#[derive(Debug, Args)]
+pub struct RmArgs {
+    /// Let it be no error that a volume is not there
+    #[arg(short, long)]
+    pub force: bool,
+    /// Names
+    #[arg(value_name = "VOLUME", required = true)]
+    pub volumes: Vec<String>,
+}
+
+/// The flags of `volume prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Remove all unused volumes, not just anonymous ones
+    #[arg(short, long)]
+    pub all: bool,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    pub force: bool,
+}

@@ -1,0 +1,254 @@
+//! Volumes: directories with a name that outlive their containers, and those of which nobody knows the name.
+
+mod common;
+
+use common::{Lab, Output};
+
+fn run(lab: &Lab, flags: &[&str], script: &str) -> Output {
+    let mut words = vec!["run", "--rm"];
+    words.extend(flags);
+    words.extend([lab.image(), "sh", "-c", script]);
+    lab.rmac(&words)
+}
+
+fn volumes(lab: &Lab) -> Vec<String> {
+    let names = lab.rmac(&["volume", "ls", "-q"]).ok();
+    names.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_named_volume_outlives_its_containers() {
+    let lab = Lab::with_image();
+    run(&lab, &["-v", "data:/data"], "echo kept > /data/file").ok();
+    assert_eq!(
+        run(
+            &lab,
+            &["-v", "data:/elsewhere:ro"],
+            "cat /elsewhere/file; ! touch /elsewhere/x"
+        )
+        .ok(),
+        "kept\n"
+    );
+    let mount = "type=volume,source=data,target=/srv";
+    assert_eq!(
+        run(&lab, &["--mount", mount], "cat /srv/file").ok(),
+        "kept\n"
+    );
+    assert_eq!(
+        lab.rmac(&["volume", "ls"]).ok(),
+        "DRIVER    VOLUME NAME\nlocal     data\n"
+    );
+    lab.rmac(&[
+        "run",
+        "-d",
+        "--name",
+        "user",
+        "-v",
+        "data:/data",
+        lab.image(),
+        "sleep",
+        "600",
+    ])
+    .ok();
+    lab.rmac(&["volume", "rm", "data"])
+        .says("remove data: volume is in use - [")
+        .ended(1);
+    let format = "{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}}{{end}}";
+    assert_eq!(
+        lab.rmac(&["inspect", "-f", format, "user"]).ok(),
+        "volume data /data\n"
+    );
+    lab.rmac(&["rm", "-f", "-v", "user"]).ok();
+    assert_eq!(lab.rmac(&["volume", "rm", "data"]).ok(), "data\n");
+    lab.rmac(&["volume", "rm", "data"])
+        .says("get data: no such volume")
+        .ended(1);
+    lab.rmac(&["volume", "rm", "-f", "data"]).ok();
+}
+
+#[test]
+fn an_empty_volume_begins_with_what_the_image_has() {
+    let lab = Lab::with_image();
+    let look = "cd /etc/apk && find . | sort | xargs stat -c '%n %u:%g %a %F'";
+    let image = run(&lab, &[], look).ok();
+    assert!(image.lines().count() > 2, "{image}");
+    assert_eq!(run(&lab, &["-v", "apk:/etc/apk"], look).ok(), image);
+    // Only the first time: what is gone stays gone, what was changed stays so.
+    run(
+        &lab,
+        &["-v", "apk:/etc/apk"],
+        "rm -r /etc/apk/keys; echo mine > /etc/apk/world",
+    )
+    .ok();
+    let later = "test ! -e /etc/apk/keys && cat /etc/apk/world";
+    assert_eq!(run(&lab, &["-v", "apk:/etc/apk"], later).ok(), "mine\n");
+    assert_eq!(
+        run(&lab, &["-v", "none:/etc/apk:nocopy"], "ls -A /etc/apk").ok(),
+        ""
+    );
+    // A place where the image has nothing, and one that the image's link would lead away from.
+    run(&lab, &["-v", "new:/not/there"], "touch /not/there/file").ok();
+    assert_eq!(
+        run(&lab, &["-v", "new:/not/there"], "ls /not/there").ok(),
+        "file\n"
+    );
+}
+
+#[test]
+fn an_anonymous_volume_goes_with_its_container() {
+    let lab = Lab::with_image();
+    run(&lab, &["-v", "/data"], "echo x > /data/file").ok();
+    let begin = std::time::Instant::now();
+    while !volumes(&lab).is_empty() {
+        assert!(
+            begin.elapsed() < std::time::Duration::from_secs(5),
+            "--rm has left a volume"
+        );
+    }
+    for (flag, left) in [(None, 1), (Some("-v"), 1)] {
+        lab.rmac(&["run", "--name", "owner", "-v", "/data", lab.image(), "true"])
+            .ok();
+        let words: Vec<&str> = ["rm", "owner"].into_iter().chain(flag).collect();
+        lab.rmac(&words).ok();
+        assert_eq!(volumes(&lab).len(), left, "{flag:?}");
+    }
+    // A name that was given, if only by `create`, is kept by a plain prune.
+    assert_eq!(
+        lab.rmac(&["volume", "create", "--label", "a=b", "named"])
+            .ok(),
+        "named\n"
+    );
+    let pruned = lab.rmac(&["volume", "prune", "-f"]).ok();
+    assert!(
+        pruned.starts_with("Deleted Volumes:\n") && pruned.contains("Total reclaimed space: 0B\n"),
+        "{pruned}"
+    );
+    assert_eq!(volumes(&lab), ["named"]);
+    let format = "{{.Name}} {{.Driver}} {{.Labels.a}} {{.Scope}}";
+    assert_eq!(
+        lab.rmac(&["volume", "inspect", "-f", format, "named"]).ok(),
+        "named local b local\n"
+    );
+    lab.rmac(&["volume", "prune", "-a", "-f"])
+        .says("named")
+        .ended(0);
+    lab.rmac(&["run", "-v", "named:/x", "--dry-run", lab.image(), "true"])
+        .ok();
+    assert_eq!(volumes(&lab), [""; 0], "a dry run has left a volume");
+}
+
+/// Copies a docker archive to one whose image is called `declared:1` and has `VOLUME /etc/apk`.
+const DECLARE: &str = r#"python3 -c '
+import hashlib, io, json, sys, tarfile
+old = tarfile.open(sys.argv[1])
+manifest = json.load(old.extractfile("manifest.json"))
+config = json.load(old.extractfile(manifest[0]["Config"]))
+config["config"]["Volumes"] = {"/etc/apk": {}}
+text = json.dumps(config).encode()
+layers = manifest[0]["Layers"]
+name = hashlib.sha256(text).hexdigest() + ".json"
+manifest = [{"Config": name, "RepoTags": ["declared:1"], "Layers": layers}]
+with tarfile.open(sys.argv[2], "w") as new:
+    for layer in layers:
+        new.addfile(old.getmember(layer), old.extractfile(layer))
+    for path, data in ((name, text), ("manifest.json", json.dumps(manifest).encode())):
+        entry = tarfile.TarInfo(path)
+        entry.size = len(data)
+        new.addfile(entry, io.BytesIO(data))
+'"#;
+
+fn archive(lab: &Lab) -> String {
+    let path = common::fixtures().join(format!("{}.tar", lab.image()));
+    path.display().to_string()
+}
+
+#[test]
+fn the_volumes_that_an_image_declares_are_made() {
+    let lab = Lab::with_image();
+    let script = format!(
+        "{DECLARE} {} {}",
+        archive(&lab),
+        lab.scratch().join("declared.tar").display()
+    );
+    lab.sh(&script).ok();
+    let made = lab.scratch().join("declared.tar");
+    lab.rmac(&["load", "-q", "-i", made.to_str().unwrap()]).ok();
+    let words = [
+        "run",
+        "--name",
+        "declared",
+        "declared:1",
+        "sh",
+        "-c",
+        "grep -c ' /etc/apk ' /proc/self/mountinfo; ls /etc/apk",
+    ];
+    lab.rmac(&words).says("1\n").says("repositories").ended(0);
+    assert_eq!(volumes(&lab).len(), 1);
+    // A place that the user gives takes it.
+    let words = ["run", "--rm", "-v", "mine:/etc/apk", "declared:1", "true"];
+    lab.rmac(&words).ok();
+    assert_eq!(volumes(&lab).len(), 2);
+    lab.rmac(&["rm", "-v", "declared"]).ok();
+    assert_eq!(volumes(&lab), ["mine"]);
+}
+
+#[test]
+fn a_volume_is_shared_by_containers_with_other_numbers() {
+    let lab = Lab::with_image();
+    let auto = ["--userns", "auto", "-v", "shared:/shared"];
+    run(
+        &lab,
+        &auto,
+        "touch /shared/roots && touch /shared/other && chown 1000 /shared/other",
+    )
+    .ok();
+    let look = "stat -c %u /shared/roots /shared/other";
+    assert_eq!(run(&lab, &auto, look).ok(), "0\n1000\n");
+    assert_eq!(run(&lab, &auto[2..], look).ok(), "0\n1000\n");
+}
+
+#[test]
+fn a_name_that_cannot_be_is_refused_in_dockers_words() {
+    let lab = Lab::with_image();
+    for name in ["x", "-a", "a b", "a/b"] {
+        let flag = format!("{name}:/x");
+        run(&lab, &[&format!("-v={flag}")], "true")
+            .says("includes invalid characters for a local volume name")
+            .ended(125);
+    }
+    run(&lab, &["-v", "/tmp:/x:nocopy"], "true")
+        .says("nocopy is for named volumes")
+        .ended(125);
+    lab.rmac(&["volume", "create", "-d", "nfs", "remote"])
+        .says("the only driver is local")
+        .ended(1);
+    assert_eq!(volumes(&lab), [""; 0]);
+}
+
+#[test]
+fn a_link_of_the_image_leads_the_copy_nowhere_out() {
+    let lab = Lab::with_image();
+    let secret = lab.scratch();
+    std::fs::write(secret.join("secret"), "the host's").unwrap();
+    let script = format!(
+        "rmac run --rm {0} sh -c 'mkdir -p /t{1} && cp -a /bin /lib /t && ln -s ../../../../..{1} /t/data && tar -c -C /t .' \
+         | rmac import - linked:1",
+        lab.image(),
+        secret.display()
+    );
+    lab.sh(&script).ok();
+    // The place that the link names is inside the tree, and empty (CVE-2022-23648).
+    lab.rmac(&[
+        "run",
+        "--rm",
+        "-v",
+        "stolen:/data",
+        "linked:1",
+        "/bin/sh",
+        "-c",
+        "ls -A /data",
+    ])
+    .ok();
+    let data = lab.root().join("volumes/stolen/_data");
+    assert_eq!(std::fs::read_dir(data).unwrap().count(), 0);
+}
