@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::CloneFlags;
 
 use crate::sys::{self, FsContext};
@@ -196,5 +196,13 @@ fn stack_attached(layers: &[OwnedFd], upper: &Path, work: &Path, at: &Path) -> R
     }
     stack_with_mount(&paths, upper, work, at, Marks::Trusted)?;
     let clone = nix::libc::OPEN_TREE_CLONE;
-    sys::open_tree(AT_FDCWD, at, clone).context("open_tree the overlay")
+    let tree = sys::open_tree(AT_FDCWD, at, clone).context("open_tree the overlay")?;
+    // By path the monitor must find its own directory here, not the container's tree.
+    for path in std::iter::once(at).chain(paths.iter().map(PathBuf::as_path)) {
+        umount2(path, MntFlags::MNT_DETACH).context("umount2")?;
+    }
+    for path in &paths {
+        std::fs::remove_dir(path).with_context(|| format!("remove {}", path.display()))?;
+    }
+    Ok(tree)
 }
