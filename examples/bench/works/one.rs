@@ -80,6 +80,14 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     report.ratio(("run", "rmac"), ("run", "podman"), 1.0 / 20.0);
     report.ratio(("run", "rmac"), ("run", "docker"), 1.0 / 25.0);
     report.ratio(("run", "rmac"), ("run", "rmac unconfined"), 1.1);
+    let filtered = report.median("run", "rmac");
+    if let (Some(with), Some(without)) = (filtered, report.median("run", "rmac unconfined")) {
+        report.judge(
+            "run: the default seccomp profile, ms".into(),
+            with - without,
+            1.0,
+        );
+    }
     report.ratio(("run", "rmac -d"), ("run", "rmac"), 1.1);
     if let Some(version) = report.median("run", "rmac version") {
         report.judge("rmac version, ms".into(), version, 2.0);
