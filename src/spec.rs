@@ -111,23 +111,29 @@ pub fn hostname(request: &Request, place: &Place<'_>) -> String {
 
 /// The environment, a later value replacing an earlier one: Docker's own, the image's, the request's.
 pub fn environment(image: &Config, request: &Request, hostname: &str) -> Vec<String> {
-    let mut all = vec![PATH.to_owned(), format!("HOSTNAME={hostname}")];
-    if request.tty {
-        all.push("TERM=xterm".into());
-    }
+    let own = [PATH.to_owned(), format!("HOSTNAME={hostname}")];
+    let terminal = request.tty.then(|| "TERM=xterm".to_owned());
+    let mut all: Vec<Option<&String>> = Vec::new();
+    // Where each name stands: an image may bring half a million of them, too many to look through for each.
+    let mut places: HashMap<&str, usize> = HashMap::new();
     let more = image.env().iter().flatten().chain(&request.env);
-    for pair in more {
+    for pair in own.iter().chain(&terminal).chain(more) {
         let name = pair.split('=').next().unwrap_or_default();
-        let same = |known: &String| known.split('=').next() == Some(name);
-        match all.iter().position(same) {
+        match places.get(name) {
             // `-e NAME` of a variable that the caller has not got takes it away.
-            Some(at) if !pair.contains('=') => drop(all.remove(at)),
-            Some(at) => all[at].clone_from(pair),
-            None if pair.contains('=') => all.push(pair.clone()),
+            Some(&at) if !pair.contains('=') => {
+                all[at] = None;
+                places.remove(name);
+            }
+            Some(&at) => all[at] = Some(pair),
+            None if pair.contains('=') => {
+                places.insert(name, all.len());
+                all.push(Some(pair));
+            }
             None => (),
         }
     }
-    all
+    all.into_iter().flatten().cloned().collect()
 }
 
 fn process(image: &Config, request: &Request, place: &Place<'_>) -> Result<Process> {

@@ -467,7 +467,7 @@ fn files() -> Vec<String> {
                 .to_str()
                 .unwrap()
                 .to_owned();
-            if [".git", "target", "proptest-regressions"].contains(&name.as_str()) {
+            if [".git", "target", "fuzz/target", "proptest-regressions"].contains(&name.as_str()) {
                 continue;
             }
             match entry.file_type().unwrap().is_dir() {

@@ -68,6 +68,11 @@ pub fn answer(
             let credentials = credentials.filter(|_| may_see_credentials(registry, &realm));
             check_realm(registry, &realm)?;
             let scope = asked.as_deref().unwrap_or(scope);
+            // "Insecure" is said of the registry; another host must prove who it is.
+            let trust = match registry.host_str() == realm.host_str() {
+                true => trust,
+                false => Trust::Verified,
+            };
             token(http, realm, trust, service.as_deref(), scope, credentials)
                 .map(|t| Some(format!("Bearer {t}")))
         }
@@ -102,7 +107,6 @@ fn token(
     credentials: Option<&Credentials>,
 ) -> Result<String> {
     let name = host(&realm);
-    // Unverified is said of the registry; another host must prove who it is.
     let mut request = Request::get(realm.clone(), trust);
     let mut fields = vec![("scope", scope)];
     fields.extend(service.map(|s| ("service", s)));

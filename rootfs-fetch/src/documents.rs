@@ -4,9 +4,11 @@
 //! understand the same bytes differently are how CVE-2021-41190 worked.
 //! OCI image-spec: image-index.md, manifest.md, config.md; Docker: "Image Manifest V2, Schema 2".
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::error::Category;
 
 use crate::digest::{Digest, chain_id};
 use crate::text::escape;
@@ -16,6 +18,10 @@ pub const MAX_DOCUMENT: u64 = 4 << 20;
 
 /// The most layers an image may have: what one overlay mount can stack (`OVL_MAX_STACK` in the kernel).
 pub const MAX_LAYERS: usize = 500;
+
+/// The most lines of history an image may have. Builders write one for each instruction; a million would only fill
+/// the memory.
+pub const MAX_HISTORY: usize = 10_000;
 
 /// What to ask a registry for, all four kinds.
 pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
@@ -64,19 +70,23 @@ impl Described {
 
 /// Reads a manifest or an index. `content_type` is what the server or the descriptor called it.
 pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Document> {
-    let value: Value = serde_json::from_slice(bytes).context("the manifest is not valid JSON")?;
-    let has = |key| value.get(key).is_some_and(|v| !v.is_null());
-    if has("fsLayers") || value.get("schemaVersion") == Some(&Value::from(1)) {
+    let outline: Outline = read(bytes, "the manifest")?;
+    if outline.fs_layers.is_some() || outline.schema_version == Some(1) {
         bail!(
             "the image has the manifest of schema 1, which ended in 2017 and names no digests that could be verified; push it again with a current tool"
         );
     }
-    let index = has("manifests");
+    let index = outline.manifests.is_some();
     ensure!(
-        !(index && (has("layers") || has("config"))),
+        !(index && (outline.layers.is_some() || outline.config.is_some())),
         "the manifest is an index and an image at once, which is an attack or a bug of whoever made it (CVE-2021-41190)"
     );
-    let own_type = value.get("mediaType").and_then(Value::as_str);
+    let layers = outline.layers.map_or(0, |layers| layers.len());
+    ensure!(
+        layers <= MAX_LAYERS,
+        "the manifest has {layers} layers; the kernel's overlay stacks at most {MAX_LAYERS}, so flatten the image first"
+    );
+    let own_type = outline.media_type.as_deref();
     let generic = |t: &str| {
         matches!(
             t,
@@ -116,14 +126,48 @@ pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Document> {
         None => {}
     }
     if index {
-        Ok(Document::Index(
-            serde_json::from_value(value).context("cannot read the image index")?,
-        ))
+        Ok(Document::Index(read(bytes, "the image index")?))
     } else {
-        Ok(Document::Manifest(
-            serde_json::from_value(value).context("cannot read the image manifest")?,
-        ))
+        Ok(Document::Manifest(read(bytes, "the image manifest")?))
     }
+}
+
+/// Reads JSON as what it should be: an object, not an array with the same values in order, which serde would take.
+fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &str) -> Result<T> {
+    ensure!(
+        bytes.trim_ascii_start().first() == Some(&b'{'),
+        "{what} is no JSON object"
+    );
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        // What the document says may be part of the text.
+        Category::Data => anyhow!("cannot read {what}: {}", escape(&error.to_string())),
+        _ => anyhow!("{what} is not valid JSON: {}", escape(&error.to_string())),
+    })
+}
+
+/// What a manifest or an index is recognised by. A key that is there twice is an error, since one reader would believe
+/// the first and another the last. The lists are only counted, which costs no memory, whatever is in them.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outline {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    manifests: Option<Vec<IgnoredAny>>,
+    layers: Option<Vec<IgnoredAny>>,
+    config: Option<IgnoredAny>,
+    fs_layers: Option<IgnoredAny>,
+}
+
+/// The lists of a configuration, counted before they are read.
+#[derive(Deserialize)]
+struct ConfigOutline {
+    history: Option<Vec<IgnoredAny>>,
+    rootfs: RootFsOutline,
+}
+
+#[derive(Deserialize)]
+struct RootFsOutline {
+    diff_ids: Vec<IgnoredAny>,
 }
 
 /// Puts a manifest and its configuration together, and checks that they fit.
@@ -148,14 +192,20 @@ pub fn describe(manifest: &ImageManifest, config_bytes: Vec<u8>) -> Result<Descr
 
 /// Reads an image configuration.
 pub fn parse_config(bytes: &[u8]) -> Result<ImageConfiguration> {
-    let config: ImageConfiguration =
-        serde_json::from_slice(bytes).context("cannot read the image configuration")?;
-    ensure!(
-        config.rootfs().diff_ids().len() <= MAX_LAYERS,
-        "the image has {} layers; the kernel's overlay stacks at most {MAX_LAYERS}, so flatten it first",
-        config.rootfs().diff_ids().len()
+    let outline: ConfigOutline = read(bytes, "the image configuration")?;
+    let (layers, history) = (
+        outline.rootfs.diff_ids.len(),
+        outline.history.map_or(0, |lines| lines.len()),
     );
-    Ok(config)
+    ensure!(
+        layers <= MAX_LAYERS,
+        "the image has {layers} layers; the kernel's overlay stacks at most {MAX_LAYERS}, so flatten it first"
+    );
+    ensure!(
+        history <= MAX_HISTORY,
+        "the image has {history} lines of history, more than {MAX_HISTORY}; build it again with fewer"
+    );
+    read(bytes, "the image configuration")
 }
 
 /// Gives each blob its diff_id and ChainID.
@@ -260,11 +310,51 @@ mod tests {
             None,
             "cannot read the image manifest",
         );
-        refused("null", None, "cannot read the image manifest");
+        for other in ["null", "", "[2]"] {
+            refused(other, None, "the manifest is no JSON object");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_refused() {
+        for json in [
+            r#"{"schemaVersion":2,"manifests":[],"manifests":null,"config":null,"layers":[]}"#,
+            r#"{"schemaVersion":2,"mediaType":"a","mediaType":"b","manifests":[]}"#,
+            r#"{"schemaVersion":2,"layers":[],"config":{"size":1,"size":2}}"#,
+        ] {
+            refused(json, None, "duplicate field");
+        }
+        let twice = br#"{"os":"linux","os":"linux","architecture":"amd64",
+            "rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let error = format!("{:#}", parse_config(twice).unwrap_err());
+        assert!(error.contains("duplicate field"), "{error}");
+    }
+
+    #[test]
+    fn a_million_of_anything_is_counted_not_stored() {
+        let million = vec!["{}"; 1_000_000].join(",");
+        refused(
+            &format!(r#"{{"schemaVersion":2,"layers":[{million}]}}"#),
+            None,
+            "1000000 layers",
+        );
+        let config = |history: &str, ids: &str| {
+            let json = format!(
+                r#"{{"os":"linux","architecture":"amd64","history":[{history}],
+                "rootfs":{{"type":"layers","diff_ids":[{ids}]}}}}"#
+            );
+            format!("{:#}", parse_config(json.as_bytes()).unwrap_err())
+        };
+        assert!(config(&million, "").contains("1000000 lines of history"));
+        assert!(config("", &million).contains("1000000 layers"));
     }
 
     #[test]
     fn deep_nesting_is_an_error_not_a_crash() {
-        refused(&"[".repeat(200_000), None, "not valid JSON");
+        for open in ["[", "{\"a\":"] {
+            let deep = open.repeat(200_000);
+            refused(&format!("{{\"x\":{deep}"), None, "not valid JSON");
+            refused(&format!("{{\"layers\":{deep}"), None, "the manifest");
+        }
     }
 }

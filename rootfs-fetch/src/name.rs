@@ -42,7 +42,15 @@ impl ImageName {
             self.repository.strip_prefix("library/"),
         ) {
             (DEFAULT_REGISTRY, Some(rest)) if !rest.contains('/') => rest.to_owned(),
-            (DEFAULT_REGISTRY, _) => self.repository.clone(),
+            // `docker.io/quay.io/app` without its registry would mean another one.
+            (DEFAULT_REGISTRY, _)
+                if !self
+                    .repository
+                    .split_once('/')
+                    .is_some_and(|(first, _)| is_registry(first)) =>
+            {
+                self.repository.clone()
+            }
             (registry, _) => format!("{registry}/{}", self.repository),
         }
     }
@@ -166,6 +174,10 @@ fn check_registry(registry: &str) -> Result<()> {
                 address.parse::<std::net::Ipv6Addr>().is_ok(),
                 "the registry is not an IPv6 address"
             );
+            ensure!(
+                port.is_empty() || port.starts_with(':'),
+                "only a port may follow the registry's IPv6 address"
+            );
             ("v6", port.strip_prefix(':'))
         }
         None => registry
@@ -263,6 +275,16 @@ mod tests {
             ),
             ("user/app", "docker.io/user/app:latest", "user/app:latest"),
             (
+                "docker.io/quay.io/app",
+                "docker.io/quay.io/app:latest",
+                "docker.io/quay.io/app:latest",
+            ),
+            (
+                "docker.io/localhost/app",
+                "docker.io/localhost/app:latest",
+                "docker.io/localhost/app:latest",
+            ),
+            (
                 "library/foo/bar",
                 "docker.io/library/foo/bar:latest",
                 "library/foo/bar:latest",
@@ -343,6 +365,9 @@ mod tests {
             &"a".repeat(300),
             &format!("a:{}", "t".repeat(129)),
             "[::g]:1/x",
+            "[::1]x:5000/x",
+            "[::1]\u{1b}:5000/x",
+            "[::1]]/x",
             "a:b:c",
             "https://docker.io/alpine",
         ] {

@@ -17,12 +17,13 @@ mod whiteout;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 pub use self::apply::Applier;
 pub use self::stream::decoder;
 use crate::digest::Digest;
 use crate::root::Root;
+use crate::text::escape;
 
 /// The form in which a layer is unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +97,9 @@ pub fn unpack(
     let mut applier = Applier::new(Root::open(dir)?, layout, limit);
     // Headers and padding come on top of the files' bytes.
     let stream_limit = limit.saturating_add(limit / 2).saturating_add(64 << 20);
-    let ((), diff_id) =
-        stream::decompressed(blob, stream_limit, |tar| apply_all(tar, &mut applier))?;
+    let ((), diff_id) = stream::decompressed(blob, stream_limit, |tar| {
+        apply_all(tar, &mut applier).map_err(printable)
+    })?;
     Ok(Unpacked {
         diff_id,
         size: applier.written(),
@@ -120,6 +122,15 @@ fn apply_all(tar: &mut stream::Chunks, applier: &mut Applier) -> Result<()> {
         applier.apply(entry, &mut raw)?;
         // The rest of the entry is read here, so that looking for the next one only reads headers.
         io::copy(&mut raw, &mut io::sink())?;
+    }
+}
+
+/// The tar crate quotes what it cannot read as it came, control characters and all.
+fn printable(error: anyhow::Error) -> anyhow::Error {
+    let text = format!("{error:#}");
+    match text.contains(char::is_control) {
+        true => anyhow!(escape(&text)),
+        false => error,
     }
 }
 

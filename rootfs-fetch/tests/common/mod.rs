@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rootfs_fetch::Digest;
 
 pub mod server;
+pub mod tls;
+pub mod world;
 
 /// A directory that is deleted at the end of the test, also when it fails.
 pub struct Temp(pub PathBuf);
@@ -128,6 +130,23 @@ impl Tar {
             data.push(b'\n');
         }
         self.raw(b'x', b"pax", b"", 0o644, &data)
+    }
+
+    /// A header with these bytes at these places, as no tar program would write it, then the data.
+    pub fn patched(
+        mut self,
+        kind: u8,
+        path: &[u8],
+        patches: &[(usize, &[u8])],
+        data: &[u8],
+    ) -> Tar {
+        let mut header = header(kind, path, b"", 0o644, data.len() as u64, (0, 0), (0, 0));
+        for (at, bytes) in patches {
+            header[*at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        checksum(&mut header);
+        self.0.extend_from_slice(&header);
+        self.data(data)
     }
 
     pub fn end(mut self) -> Vec<u8> {

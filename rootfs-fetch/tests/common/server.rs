@@ -36,6 +36,12 @@ pub struct Answer {
     pub cut: Option<usize>,
     /// Then send nothing for so long, in milliseconds.
     pub stall: u64,
+    /// Send one byte at a time, with so many milliseconds in between.
+    pub drip: u64,
+    /// Send the body again and again until the other side hangs up.
+    pub endless: bool,
+    /// Send these bytes instead of a status line and headers; then the body.
+    pub raw: Option<Vec<u8>>,
 }
 
 impl Answer {
@@ -43,6 +49,14 @@ impl Answer {
         Answer {
             status,
             body: body.into(),
+            ..Answer::default()
+        }
+    }
+
+    /// Not what HTTP says an answer is.
+    pub fn raw(bytes: impl Into<Vec<u8>>) -> Answer {
+        Answer {
+            raw: Some(bytes.into()),
             ..Answer::default()
         }
     }
@@ -195,27 +209,44 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Asked>>) {
         asked.body = String::from_utf8(body).unwrap();
         log.lock().unwrap().push(asked.clone());
         let answer = handler(&asked);
-        let mut head = format!(
-            "HTTP/1.1 {} X\r\nContent-Length: {}\r\n",
-            answer.status,
-            answer.body.len()
-        );
-        for (name, value) in &answer.headers {
-            head += &format!("{name}: {value}\r\n");
-        }
+        let head = answer.raw.clone().unwrap_or_else(|| head(&answer));
         let sent = &answer.body[..answer
             .cut
             .unwrap_or(answer.body.len())
             .min(answer.body.len())];
-        let done = stream
-            .write_all(format!("{head}\r\n").as_bytes())
-            .and_then(|()| stream.write_all(sent));
+        let mut done = drip(&mut stream, &head, answer.drip)
+            .and_then(|()| drip(&mut stream, sent, answer.drip));
+        while answer.endless && done.is_ok() {
+            done = stream.write_all(sent);
+        }
         if answer.stall > 0 {
             std::thread::sleep(std::time::Duration::from_millis(answer.stall));
         }
-        if done.is_err() || answer.cut.is_some() {
+        if done.is_err() || answer.cut.is_some() || answer.raw.is_some() {
             let _ = stream.shutdown(std::net::Shutdown::Both);
             return;
         }
     }
+}
+
+fn head(answer: &Answer) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {} X\r\n", answer.status);
+    if !answer.endless {
+        head += &format!("Content-Length: {}\r\n", answer.body.len());
+    }
+    for (name, value) in &answer.headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    (head + "\r\n").into_bytes()
+}
+
+fn drip(stream: &mut TcpStream, bytes: &[u8], pause: u64) -> std::io::Result<()> {
+    if pause == 0 {
+        return stream.write_all(bytes);
+    }
+    for byte in bytes {
+        stream.write_all(&[*byte])?;
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+    }
+    Ok(())
 }
