@@ -145,6 +145,7 @@ pub fn bundle(bytes: &[u8]) {
         created: String::new(),
         process: None,
         spec,
+        beneath: None,
     };
     for layout in layouts() {
         let plan = rmac::plan::plan_bundle(&Bundle {
@@ -152,6 +153,7 @@ pub fn bundle(bytes: &[u8]) {
             layout: &layout,
             rootfs: &record.rootfs,
             state: &record.state(),
+            keyring: Some("id"),
         });
         if let Ok(plan) = plan {
             tell(&plan);
@@ -195,6 +197,7 @@ fn plan_of(image: &ImageConfiguration, layout: &Layout) -> anyhow::Result<Plan> 
         id: "0123456789abcdef",
         directory,
         host_name: "host",
+        ids: None,
         shared: None,
     };
     let config = image.config().clone().unwrap_or_default();
@@ -209,6 +212,7 @@ fn plan_of(image: &ImageConfiguration, layout: &Layout) -> anyhow::Result<Plan> 
         spec: &spec,
         layout,
         layers: &[],
+        marks: rmac::kernel::rootfs::Marks::Trusted,
         directory,
         attach_at: Path::new("/run/id"),
         endpoints: &[],
