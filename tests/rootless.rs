@@ -315,3 +315,27 @@ fn with_numbers_of_ones_own_a_container_has_users() {
     );
     assert!(text.contains("1000 Uid: 3000065533"), "{text}");
 }
+
+#[test]
+fn a_users_own_program_is_out_of_the_containers_reach() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let user = User::new();
+    let program = user.dir.join("rmac");
+    chown(&program, Some(user.id), Some(user.id)).unwrap();
+    user.rmac(&[
+        "run",
+        "-d",
+        "--init",
+        "--name",
+        "init",
+        &user.image(),
+        "sleep",
+        "1000",
+    ])
+    .ok();
+    // Process 1 is rmac: a copy in memory, which cannot be changed.
+    let of_init = std::fs::read_link(format!("/proc/{}/exe", user.state("pid"))).unwrap();
+    assert_eq!(of_init.to_str(), Some("/memfd:container (deleted)"));
+    assert!(std::fs::metadata(&program).unwrap().uid() == user.id);
+    user.rmac(&["rm", "-f", "init"]).ok();
+}

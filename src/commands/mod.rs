@@ -53,6 +53,9 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Completion(args) => return version::completion(args),
         _ if user => {
             require_nothing_of_roots(&cli.command)?;
+            if starts_programs(&cli.command) {
+                crate::kernel::protect::protect_own_file()?;
+            }
             rootless::enter(&home)?;
         }
         _ => (),
@@ -61,6 +64,22 @@ pub fn run(cli: Cli) -> Result<u8> {
         heal::sweep(&home);
     }
     dispatch(&home, cli.command)
+}
+
+fn starts_programs(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Run(_)
+            | Command::Start(_)
+            | Command::Restart(_)
+            | Command::Exec(_)
+            | Command::Container(
+                ContainerCommand::Run(_)
+                    | ContainerCommand::Start(_)
+                    | ContainerCommand::Restart(_)
+                    | ContainerCommand::Exec(_)
+            )
+    )
 }
 
 /// Whether the verb wants what dead monitors have left cleaned up first. A start does not wait for that: its
@@ -81,7 +100,9 @@ fn needs_order(command: &Command) -> bool {
 /// own (`--init`), meets rmac only as a file on a mount that cannot be written. Others never meet its file at
 /// all (see [`crate::sys::trampoline`]), so they are spared the second start of the program.
 fn protect(request: &crate::request::Request) -> Result<()> {
-    if request.init || request.privileged || !request.cap_add.is_empty() {
+    let more = request.init || request.privileged || !request.cap_add.is_empty();
+    // An ordinary user's has been copied where he may write to it.
+    if more && !rootless::is() {
         crate::kernel::protect::protect()?;
     }
     Ok(())

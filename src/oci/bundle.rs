@@ -122,12 +122,6 @@ fn check_supported(spec: &Spec) -> Result<()> {
     if rdma.is_some_and(|rdma| !rdma.is_empty()) {
         bail!("linux.resources.rdma is not supported");
     }
-    for mount in spec.mounts().iter().flatten() {
-        if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-            let at = mount.destination().display();
-            bail!("the mount at {at}: id-mapped mounts are not supported");
-        }
-    }
     Ok(())
 }
 

@@ -94,6 +94,19 @@ impl Summary {
     pub fn publish(home: &Home, id: &str) -> Result<()> {
         // Who changes the record holds this, too.
         let _lock = containers::lock(home, id)?;
+        Summary::lay_down(home, id)
+    }
+
+    /// As [`Summary::publish`], unless somebody is changing the record: he does it then, and may be waiting for
+    /// who calls this.
+    pub fn publish_unless_busy(home: &Home, id: &str) -> Result<()> {
+        match containers::try_lock(home, id)? {
+            Some(_lock) => Summary::lay_down(home, id),
+            None => Ok(()),
+        }
+    }
+
+    fn lay_down(home: &Home, id: &str) -> Result<()> {
         let (Some(record), Some(state)) = (Record::load(home, id)?, State::load(home, id)?) else {
             return Ok(());
         };

@@ -217,7 +217,7 @@ impl Monitor {
     /// What nobody waits for, and what a program that ends at once need not wait for either.
     fn settle_down(&self) {
         // For `ps`, which finds the same without it.
-        let _ = Summary::publish(&self.home, &self.record.id);
+        let _ = Summary::publish_unless_busy(&self.home, &self.record.id);
         // The hosts files of those who are there; an `exec` that comes sooner sees to it itself.
         let _ = peers::tell(&self.home, networks(&self.record));
         // What others have left behind.

@@ -17,7 +17,7 @@
 
 use std::arch::global_asm;
 use std::ffi::CStr;
-use std::io::{Error, Result, Write};
+use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -121,13 +121,21 @@ unsafe extern "C" {
 /// # Errors
 /// EACCES where the host forbids programs in memory (`vm.memfd_noexec=2`).
 pub fn open() -> Result<OwnedFd> {
+    in_memory(&mut &elf(code())[..])
+}
+
+/// A program in memory, with the content of `content`: closed by execve(2), and unchangeable.
+///
+/// # Errors
+/// EACCES where the host forbids programs in memory (`vm.memfd_noexec=2`).
+pub fn in_memory(content: &mut impl std::io::Read) -> Result<OwnedFd> {
     // Linux before 6.3 knows no MFD_EXEC, and lets all such files be executed.
     let file = memfd(libc::MFD_EXEC).or_else(|error| match error.raw_os_error() {
         Some(libc::EINVAL) => memfd(0),
         _ => Err(error),
     })?;
     let mut file = std::fs::File::from(file);
-    file.write_all(&elf(code()))?;
+    std::io::copy(content, &mut file)?;
     let seals = SealFlag::F_SEAL_WRITE
         | SealFlag::F_SEAL_GROW
         | SealFlag::F_SEAL_SHRINK
@@ -202,6 +210,8 @@ fn elf(code: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use std::os::fd::AsFd;
 

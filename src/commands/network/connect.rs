@@ -25,6 +25,7 @@ use crate::plan::wire;
 use crate::request::{NetworkMode, NetworkRequest};
 use crate::step::Place;
 use crate::store::containers::{self, Record};
+use crate::store::summary::Summary;
 use crate::store::{Home, leases, networks};
 use crate::supervise::{Message, call, claims, monitor, peers, say};
 
@@ -32,7 +33,7 @@ use crate::supervise::{Message, call, claims, monitor, peers, say};
 pub fn connect(home: &Home, args: &ConnectArgs) -> Result<()> {
     let network = networks::load(home, &args.network)?;
     let found = containers::find(home, &args.container)?;
-    let _lock = containers::lock(home, &found.id)?;
+    let lock = containers::lock(home, &found.id)?;
     let mut record = reload(home, &found)?;
     check(&network, &record)?;
     let wanted = wanted(args)?;
@@ -52,7 +53,8 @@ pub fn connect(home: &Home, args: &ConnectArgs) -> Result<()> {
     record.save(home)?;
     if pid.is_some() {
         tell_monitor(home, &record);
-        drop(_lock);
+        drop(lock);
+        Summary::publish(home, &record.id)?;
         if network.ipam == Ipam::Dhcp {
             wait_for_address(home, &record, &network)?;
         }
@@ -67,7 +69,7 @@ pub fn connect(home: &Home, args: &ConnectArgs) -> Result<()> {
 pub fn disconnect(home: &Home, args: &DisconnectArgs) -> Result<()> {
     let network = networks::load(home, &args.network)?;
     let found = containers::find(home, &args.container)?;
-    let _lock = containers::lock(home, &found.id)?;
+    let lock = containers::lock(home, &found.id)?;
     let mut record = reload(home, &found)?;
     let at = record
         .endpoints
@@ -106,6 +108,8 @@ pub fn disconnect(home: &Home, args: &DisconnectArgs) -> Result<()> {
     }
     leases::release(home, &network.id, &record.id)?;
     if pid.is_some() {
+        drop(lock);
+        Summary::publish(home, &record.id)?;
         peers::leave(home, &record.id, [network.id.as_str()])?;
         peers::join(home, &record)?;
         let others = monitor::networks(&record);
