@@ -129,6 +129,7 @@ impl Chores {
             .as_ref()
             .is_some_and(|watch| watch.changed(&parents))
         {
+            self.listen();
             let _ = self.rebuild();
         }
         let now = Instant::now();
@@ -185,8 +186,11 @@ impl Chores {
     }
 
     fn listen(&mut self) {
-        if self.watch.is_none() && !self.endpoints.is_empty() {
-            self.watch = Watch::open().ok();
+        // Anew, since it knows the parents by their numbers.
+        self.watch = None;
+        if !self.endpoints.is_empty() {
+            let parents = self.endpoints.iter().map(|e| e.parent.link.as_str());
+            self.watch = Watch::open(&parents.collect::<Vec<_>>()).ok();
         }
     }
 

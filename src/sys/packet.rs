@@ -44,7 +44,11 @@ pub fn open(protocol: u16, index: u32, filter: &[libc::sock_filter]) -> Result<O
     }
 }
 
-fn attach_filter(socket: &impl AsFd, filter: &[libc::sock_filter]) -> Result<()> {
+/// Has the kernel drop what comes in on `socket` and does not pass `filter`, before anybody is woken.
+///
+/// # Errors
+/// EINVAL where the program is none.
+pub fn attach_filter(socket: &impl AsFd, filter: &[libc::sock_filter]) -> Result<()> {
     let program = libc::sock_fprog {
         len: filter.len() as u16,
         filter: filter.as_ptr().cast_mut(),
