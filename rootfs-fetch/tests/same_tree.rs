@@ -139,8 +139,10 @@ struct Registry {
 impl Registry {
     fn start(options: &[&str]) -> Registry {
         static PORT: AtomicU16 = AtomicU16::new(0);
-        // Two ports each, the second for tokens; other test processes start elsewhere.
-        let base = 20_000 + (std::process::id() % 4_000) as u16 * 10;
+        // Two ports each, the second for tokens; other test processes start elsewhere. Below those that the kernel
+        // gives to who connects (32768 on): a connection to such a port can come to itself, so that it seems
+        // somebody listens there.
+        let base = 20_000 + (std::process::id() % 1_200) as u16 * 10;
         let port = base + PORT.fetch_add(2, Ordering::Relaxed);
         let dir = temporary(&format!("registry-{port}"));
         images();
