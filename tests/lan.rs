@@ -408,6 +408,13 @@ fn a_link_is_rebuilt_when_its_parent_comes_back() {
             .says("02:42:0a:08:00:02")
             .ok();
     }
+    // What the program in the container deletes itself stays away, also when another link comes.
+    run(&lab, "--name c2 --network usb --cap-add NET_ADMIN").ok();
+    lab.sh("rmac exec c2 ip link del eth0").ok();
+    lab.sh("ip link add p2 type veth peer name p3; ip link del p2; sleep 0.5")
+        .ok();
+    assert!(!lab.sh("rmac exec c2 ip link").ok().contains("eth0"));
+    lab.sh("rmac rm -f c2").ok();
     // A stop while the parent is away.
     lab.sh("ip link del p0").ok();
     lab.sh("rmac stop -t 0 c1").ok();

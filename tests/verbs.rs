@@ -133,3 +133,26 @@ fn a_pipe_that_nobody_reads_ends_the_command_without_a_word() {
     let output = lab.sh("rmac images >/dev/full").ended(1);
     output.says("rmac: write standard output: No space left on device");
 }
+
+#[test]
+fn several_are_stopped_and_removed_at_once() {
+    let lab = Lab::with_image();
+    for name in ["c1", "c2", "c3"] {
+        lab.sh(&format!(
+            "rmac run -d --name {name} --network none alpine sh -c 'trap : TERM; while :; do sleep 1; done'"
+        ))
+        .ok();
+    }
+    // One after the other would take six seconds at least.
+    let begin = std::time::Instant::now();
+    let stopped = lab.sh("rmac stop -t 2 c3 c1 nobody c2 2>&1").ended(1);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5));
+    stopped
+        .says("c3\nc1\nc2\n")
+        .says("No such container: nobody");
+    lab.sh("rmac start c1 c2").ok();
+    // The same one twice is no harm.
+    let removed = lab.sh("rmac rm -f c1 c2 c1 c3").ok();
+    assert!(removed.starts_with("c1\nc2\n"));
+    assert_eq!(lab.sh("rmac ps -aq").ok(), "");
+}

@@ -25,7 +25,7 @@ pub mod volumes;
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::cli::container::ContainerCommand;
 use crate::cli::image::ImageCommand;
@@ -83,7 +83,7 @@ fn starts_programs(command: &Command) -> bool {
 }
 
 /// Whether the verb wants what dead monitors have left cleaned up first. A start does not wait for that: its
-/// monitor does it afterwards. `inspect` looks after what it shows.
+/// monitor does it afterwards. `ps` does it in passing, and `inspect` looks after what it shows.
 fn needs_order(command: &Command) -> bool {
     let looks_only = matches!(
         command,
@@ -92,7 +92,11 @@ fn needs_order(command: &Command) -> bool {
     !looks_only
         && !matches!(
             command,
-            Command::Run(_) | Command::Exec(_) | Command::Lab(_)
+            Command::Run(_)
+                | Command::Exec(_)
+                | Command::Ps(_)
+                | Command::Container(ContainerCommand::Ls(_))
+                | Command::Lab(_)
         )
 }
 
@@ -198,6 +202,31 @@ pub fn each(names: &[String], mut act: impl FnMut(&str) -> Result<String>) -> Re
     } else {
         bail!(errors.join("\nrmac: "))
     }
+}
+
+/// The same, side by side as Docker does it, for what waits for containers to end. The lines come in the order of
+/// `names` all the same. What `act` does must not make a process, which wants a single thread.
+///
+/// # Errors
+/// All errors, a line each.
+pub fn each_at_once(names: &[String], act: impl Fn(&str) -> Result<String> + Sync) -> Result<u8> {
+    /// As many as Docker's.
+    const MOST: usize = 50;
+    let mut done = vec![];
+    for names in names.chunks(MOST) {
+        match names {
+            [name] => done.push(act(name)),
+            _ => std::thread::scope(|scope| {
+                let threads: Vec<_> = names.iter().map(|name| scope.spawn(|| act(name))).collect();
+                done.extend(threads.into_iter().map(|thread| match thread.join() {
+                    Ok(line) => line,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }));
+            }),
+        }
+    }
+    let mut done = done.into_iter();
+    each(names, |_| done.next().context("nothing was done")?)
 }
 
 /// Where rmac keeps its state; an ordinary user's where nothing else is said.

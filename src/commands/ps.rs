@@ -1,16 +1,18 @@
 //! `ps`: the containers, one a line.
 
+use std::collections::HashSet;
+
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::container::PsArgs;
-use crate::out::stream::out;
+use crate::out::stream::{out, outln};
 use crate::out::{self, Columns, Format};
-use crate::store::claim;
 use crate::store::containers::{self, Status};
 use crate::store::summary::Summary;
 use crate::store::{Home, short};
+use crate::supervise::heal;
 
 const COLUMNS: Columns = Columns {
     shown: &[
@@ -42,16 +44,18 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
         .collect::<Result<Vec<_>>>()?;
     let any_status = filters.iter().any(|filter| filter.key == "status");
     let all = args.all || args.latest || args.last.is_some() || any_status;
-    // What does not run is not even opened, unless it is to be shown.
-    let ids = if all {
-        containers::ids(home)
-    } else {
-        claim::claimed(home)
-    };
-    let mut found: Vec<Summary> = ids
-        .iter()
-        .filter_map(|id| Summary::load(home, id).ok()?)
-        .collect();
+    // One look at each that runs tells whether its monitor lives, and what is to be shown of it. What does not
+    // run is not even opened, unless it is to be shown.
+    let mut found: Vec<Summary> = vec![];
+    heal::sweep_and_see(home, |id, directory| {
+        found.extend(Summary::load_at(home, id, directory).ok().flatten());
+    });
+    if all {
+        let seen: HashSet<String> = found.iter().map(|summary| summary.id.clone()).collect();
+        let others = containers::ids(home).into_iter();
+        let others = others.filter(|id| !seen.contains(id));
+        found.extend(others.filter_map(|id| Summary::load(home, &id).ok()?));
+    }
     found.retain(|summary| {
         (all || summary.status == Status::Running)
             && filters.iter().all(|filter| filter.matches(summary))
@@ -60,14 +64,22 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
     let most = if args.latest { Some(1) } else { args.last };
     found.truncate(most.unwrap_or(usize::MAX));
     let now = Timestamp::now();
-    let rows: Vec<Value> = found
-        .iter()
-        .map(|summary| row(args, summary, now))
-        .collect();
     let format = match Format::parse(args.format.as_deref().unwrap_or_default()) {
-        Format::Table if args.quiet => Format::parse("{{.ID}}"),
+        Format::Table if args.quiet => {
+            found
+                .iter()
+                .for_each(|summary| outln!("{}", id(args, summary)));
+            return Ok(0);
+        }
         format => format,
     };
+    let rows: Vec<Value> = found
+        .iter()
+        .map(|summary| match &format {
+            Format::Table => row(args, summary, now),
+            _ => whole_row(args, summary, now),
+        })
+        .collect();
     out!("{}", format.lines(&COLUMNS, &rows)?);
     Ok(0)
 }
@@ -90,12 +102,35 @@ fn status(summary: &Summary, now: Timestamp) -> String {
     }
 }
 
+fn id<'a>(args: &PsArgs, summary: &'a Summary) -> &'a str {
+    if args.no_trunc {
+        &summary.id
+    } else {
+        short(&summary.id)
+    }
+}
+
+/// What a table shows if nothing else is asked for.
 fn row(args: &PsArgs, summary: &Summary, now: Timestamp) -> Value {
     let command = if args.no_trunc {
         summary.command.clone()
     } else {
         out::ellipsis(&summary.command, 20)
     };
+    json!({
+        "Command": format!("\"{}\"", out::escape(&command)),
+        "ID": id(args, summary),
+        "Image": summary.image,
+        "Names": summary.name,
+        "Ports": "",
+        "RunningFor": format!("{} ago", out::ago(summary.created, now)),
+        "Status": status(summary, now),
+    })
+}
+
+/// All that can be asked for.
+fn whole_row(args: &PsArgs, summary: &Summary, now: Timestamp) -> Value {
+    let mut row = row(args, summary, now);
     let labels: Vec<String> = summary
         .labels
         .iter()
@@ -106,22 +141,18 @@ fn row(args: &PsArgs, summary: &Summary, now: Timestamp) -> Value {
         .iter()
         .map(|source| source.display().to_string())
         .collect();
-    json!({
-        "Command": format!("\"{}\"", out::escape(&command)),
-        "CreatedAt": summary.created.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
-        "ID": if args.no_trunc { summary.id.as_str() } else { short(&summary.id) },
-        "Image": summary.image,
-        "Labels": labels.join(","),
-        "LocalVolumes": "0",
-        "Mounts": mounts.join(","),
-        "Names": summary.name,
-        "Networks": summary.networks,
-        "Ports": "",
-        "RunningFor": format!("{} ago", out::ago(summary.created, now)),
-        "Size": "0B",
-        "State": summary.state_name(),
-        "Status": status(summary, now),
-    })
+    row["CreatedAt"] = summary
+        .created
+        .strftime("%Y-%m-%d %H:%M:%S +0000 UTC")
+        .to_string()
+        .into();
+    row["Labels"] = labels.join(",").into();
+    row["LocalVolumes"] = "0".into();
+    row["Mounts"] = mounts.join(",").into();
+    row["Networks"] = summary.networks.as_str().into();
+    row["Size"] = "0B".into();
+    row["State"] = summary.state_name().into();
+    row
 }
 
 /// `-f KEY=VALUE`.

@@ -14,7 +14,7 @@ use crate::supervise::heal;
 
 /// `rmac rm`.
 pub fn rm(home: &Home, args: &RmArgs) -> Result<u8> {
-    super::each(&args.containers, |name| {
+    super::each_at_once(&args.containers, |name| {
         let record = match containers::find(home, name) {
             // As Docker: with -f, what is not there is no error.
             Err(_) if args.force => return Ok(name.to_owned()),

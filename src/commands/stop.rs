@@ -24,7 +24,7 @@ use crate::sys;
 
 /// `rmac stop`.
 pub fn stop(home: &Home, args: &StopArgs) -> Result<u8> {
-    super::each(&args.containers, |name| {
+    super::each_at_once(&args.containers, |name| {
         let record = containers::find(home, name)?;
         stop_one(home, &record, args.signal.as_deref(), args.timeout)?;
         Ok(name.to_owned())
@@ -34,7 +34,7 @@ pub fn stop(home: &Home, args: &StopArgs) -> Result<u8> {
 /// `rmac kill`.
 pub fn kill(home: &Home, args: &KillArgs) -> Result<u8> {
     let signal: Signal = args.signal.parse()?;
-    super::each(&args.containers, |name| {
+    super::each_at_once(&args.containers, |name| {
         let record = containers::find(home, name)?;
         let state = running(
             home,

@@ -73,6 +73,7 @@ pub struct Sentinel {
     socket: OwnedFd,
     target: Target,
     defended: Option<Instant>,
+    down: bool,
 }
 
 impl Step {
@@ -172,6 +173,7 @@ impl Sentinel {
             socket,
             target,
             defended: None,
+            down: false,
         })
     }
 
@@ -231,7 +233,7 @@ impl Sentinel {
     }
 
     /// The hardware address of the first other station that has the address, among what has come in so far.
-    pub fn hear(&self) -> Option<Mac> {
+    pub fn hear(&mut self) -> Option<Mac> {
         let mut frame = [0; 128];
         loop {
             let received = nix::sys::socket::recv(
@@ -247,9 +249,15 @@ impl Sentinel {
                     }
                 }
                 Err(Errno::EINTR) => (),
+                Err(Errno::ENETDOWN) => self.down = true,
                 Err(_) => return None,
             }
         }
+    }
+
+    /// Whether the link went down, or away, since this was asked last: the kernel tells its sockets (packet(7)).
+    pub fn went_down(&mut self) -> bool {
+        std::mem::take(&mut self.down)
     }
 
     /// Who claims the address in this frame, if somebody else does.
@@ -278,7 +286,7 @@ impl From<Sentinel> for OwnedFd {
 /// Waits until `deadline` for an answer to any of them.
 fn wait(sentinels: &mut [Sentinel], deadline: Instant) -> Result<Option<Conflict>> {
     loop {
-        for sentinel in sentinels.iter() {
+        for sentinel in sentinels.iter_mut() {
             if let Some(owner) = sentinel.hear() {
                 return Ok(Some(Conflict {
                     address: sentinel.target.address,

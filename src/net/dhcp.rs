@@ -240,7 +240,7 @@ impl Client {
     fn act(&mut self) -> Result<Option<Event>> {
         let now = Instant::now();
         if let Some(lease) = self.offered.take() {
-            let owner = self.sentinel.as_ref().and_then(Sentinel::hear);
+            let owner = self.sentinel.as_mut().and_then(Sentinel::hear);
             return Ok(Some(match owner {
                 Some(owner) => self.decline(&lease, owner),
                 None => self.bind(lease),

@@ -9,8 +9,7 @@
 //! added outside of them stays.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::net::IpAddr;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -20,21 +19,15 @@ const BEGIN: &str = "# rmac: the containers on the same networks; rewritten as t
 /// The line after it.
 const END: &str = "# rmac: end";
 
-/// One container as others see it on one network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// Its addresses on that network.
-    pub addresses: Vec<IpAddr>,
-    /// Its name, its aliases there, its short id.
-    pub names: Vec<String>,
-}
-
-/// The lines for `peers`, between the marks.
-pub fn region(peers: &[Peer]) -> String {
+/// The lines for `peers`, each with its addresses (with commas between) and its names (with spaces between), between
+/// the marks.
+pub fn region<'a>(peers: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = format!("{BEGIN}\n");
-    for peer in peers {
-        for address in &peer.addresses {
-            text += &format!("{address}\t{}\n", peer.names.join(" "));
+    for (addresses, names) in peers {
+        for address in addresses.split(',').filter(|word| !word.is_empty()) {
+            for word in [address, "\t", names, "\n"] {
+                text.push_str(word);
+            }
         }
     }
     text + END + "\n"
@@ -81,9 +74,14 @@ fn rewrite_file(file: &mut File, region: &str) -> std::io::Result<()> {
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     let new = with_region(&text, region);
-    if new != text {
-        file.rewind()?;
-        file.write_all(new.as_bytes())?;
+    // Most changes are at the end: who comes last is named last.
+    let same = new.bytes().zip(text.bytes()).take_while(|(a, b)| a == b);
+    let same = same.count();
+    if same < new.len() {
+        file.seek(SeekFrom::Start(same as u64))?;
+        file.write_all(&new.as_bytes()[same..])?;
+    }
+    if new.len() < text.len() {
         // Shortened last: a reader in between sees old lines at the end rather than none.
         file.set_len(new.len() as u64)?;
     }
@@ -94,24 +92,17 @@ fn rewrite_file(file: &mut File, region: &str) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn peer(address: &str, names: &[&str]) -> Peer {
-        Peer {
-            addresses: vec![address.parse().unwrap()],
-            names: names.iter().map(ToString::to_string).collect(),
-        }
-    }
-
     #[test]
     fn the_region_is_replaced_and_the_rest_stays() {
-        let one = region(&[peer("172.16.86.2", &["a", "web", "0123456789ab"])]);
+        let one = region([("172.16.86.2,fd00::2", "a web 0123456789ab")]);
         let text = with_region("127.0.0.1\tlocalhost\n", &one);
-        assert!(text.contains("\n172.16.86.2\ta web 0123456789ab\n"));
+        assert!(text.contains("\n172.16.86.2\ta web 0123456789ab\nfd00::2\ta web 0123456789ab\n"));
         let edited = format!("{text}10.0.0.1\tmine\n");
-        let again = with_region(&edited, &region(&[peer("172.16.86.3", &["b"])]));
+        let again = with_region(&edited, &region([("172.16.86.3", "b")]));
         assert!(again.starts_with("127.0.0.1\tlocalhost\n# rmac"));
         assert!(again.ends_with("# rmac: end\n10.0.0.1\tmine\n"));
         assert!(again.contains("172.16.86.3\tb\n") && !again.contains("172.16.86.2"));
-        assert_eq!(with_region(&again, &region(&[])).matches(BEGIN).count(), 1);
+        assert_eq!(with_region(&again, &region([])).matches(BEGIN).count(), 1);
     }
 
     #[test]
@@ -120,8 +111,8 @@ mod tests {
         let path = std::env::temp_dir().join(format!("rmac-names-{}", std::process::id()));
         std::fs::write(&path, "127.0.0.1\tlocalhost\n").unwrap();
         let inode = std::fs::metadata(&path).unwrap().ino();
-        rewrite(&path, &region(&[peer("172.16.86.2", &["a"])])).unwrap();
-        rewrite(&path, &region(&[])).unwrap();
+        rewrite(&path, &region([("172.16.86.2", "a"), ("", "nowhere")])).unwrap();
+        rewrite(&path, &region([])).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, format!("127.0.0.1\tlocalhost\n{BEGIN}\n{END}\n"));
         assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);

@@ -1,4 +1,4 @@
-//! Watching the host's links: is the parent still there?  rtnetlink(7)
+//! Watching links: has one gone, is one there?  rtnetlink(7), socket(7)
 //!
 //! A macvlan lives and dies with its parent. When the parent goes down and up again, the macvlan keeps
 //! its address and its routes; when the parent is deleted (a USB adapter is pulled, a bond is restarted),
@@ -6,9 +6,10 @@
 //! of a link to who has joined the group of links of an AF_NETLINK socket, so one socket that is silent
 //! nearly always tells the monitor when to look.
 //!
-//! The parent itself is told of whenever a macvlan comes to it or leaves it, and there is a monitor for each:
-//! so the kernel drops what it tells of a link that has been the parent all along (socket(7),
-//! `SO_ATTACH_FILTER`). A parent that comes back is another link, with a number that no link had before.
+//! Where one listens matters: the host's links are told of whenever a macvlan comes to them or leaves them, and
+//! there is a monitor for each. So a monitor listens in its container's network namespace, whose links are its
+//! own, for one that goes; only while one is missing does it listen on the host, for a parent that comes. What
+//! the other messages are the kernel drops (`SO_ATTACH_FILTER`), before anybody wakes up.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -24,6 +25,15 @@ use crate::sys::packet;
 /// The group of changes of links, linux/rtnetlink.h.
 const RTMGRP_LINK: u32 = 1;
 
+/// What is listened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// A link that is deleted: `RTM_DELLINK`.
+    Gone,
+    /// A link that is made, or changes: `RTM_NEWLINK`.
+    There,
+}
+
 /// An ear for changes of the links of one network namespace.
 #[derive(Debug)]
 pub struct Watch {
@@ -31,8 +41,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to listen in the calling thread's network namespace, for what becomes of the links `parents`.
-    pub fn open(parents: &[&str]) -> Result<Watch> {
+    /// Begins to listen in the calling thread's network namespace.
+    pub fn open(what: For) -> Result<Watch> {
         let socket = socket(
             AddressFamily::Netlink,
             SockType::Raw,
@@ -40,14 +50,9 @@ impl Watch {
             SockProtocol::NetlinkRoute,
         )
         .context("open a netlink socket")?;
+        packet::attach_filter(&socket, &only(what)).context("filter changes of links")?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))
             .context("listen for changes of links")?;
-        // Looked up after the ear is there: what changes in between is heard.
-        let known: Vec<u32> = parents
-            .iter()
-            .filter_map(|name| nix::net::if_::if_nametoindex(*name).ok())
-            .collect();
-        packet::attach_filter(&socket, &without(&known)).context("filter changes of links")?;
         Ok(Watch { socket })
     }
 
@@ -74,29 +79,26 @@ impl Watch {
     }
 }
 
-/// The filter that drops `RTM_NEWLINK` of the links with the numbers `known`: struct nlmsghdr has its type at 4,
-/// and struct ifinfomsg behind it the number at 20. The kernel's filters load in network byte order.
-fn without(known: &[u32]) -> Vec<libc::sock_filter> {
-    let instruction = |code: u32, then: usize, or_else: usize, operand: u32| libc::sock_filter {
+/// The filter that drops all else: struct nlmsghdr has its type at 4, and the kernel's filters load in network byte
+/// order.
+fn only(what: For) -> [libc::sock_filter; 4] {
+    let instruction = |code: u32, or_else: u8, operand: u32| libc::sock_filter {
         code: code as u16,
-        jt: then as u8,
-        jf: or_else as u8,
+        jt: 0,
+        jf: or_else,
         k: operand,
     };
+    let wanted = match what {
+        For::Gone => libc::RTM_DELLINK,
+        For::There => libc::RTM_NEWLINK,
+    };
     let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-    let accept = known.len() + 1;
-    let new_link = u32::from(libc::RTM_NEWLINK.to_be());
-    let mut program = vec![
-        instruction(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 0, 4),
-        instruction(equal, 0, accept, new_link),
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 20),
-    ];
-    for (at, index) in known.iter().enumerate() {
-        program.push(instruction(equal, known.len() - at, 0, index.to_be()));
-    }
-    program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX));
-    program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0));
-    program
+    [
+        instruction(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 4),
+        instruction(equal, 1, u32::from(wanted.to_be())),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0),
+    ]
 }
 
 /// Whether a message has the attribute `IFLA_IFNAME` with this name: length, type 3, name, NUL.

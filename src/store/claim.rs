@@ -6,15 +6,18 @@
 //! somebody lives". A directory without a lock so tells of a process that was killed, and whoever
 //! comes next cleans up after it. After a reboot the run root is empty.
 
+use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
+use nix::sys::stat::Mode;
+use nix::unistd::gettid;
 
 use super::{Home, make_private_dir};
 
@@ -41,8 +44,7 @@ impl Claim {
     pub fn attempt(home: &Home, id: &str) -> Result<Attempt> {
         let directory = home.running(id);
         // Made aside and locked before it shows under its name: nobody ever sees it unlocked.
-        let aside =
-            directory.with_file_name(format!(".{}.{}", std::process::id(), super::short(id)));
+        let aside = directory.with_file_name(format!(".{}.{}", gettid(), super::short(id)));
         let lock = match make_locked(&aside) {
             Ok(lock) => lock,
             Err(_) => {
@@ -146,32 +148,46 @@ pub fn wait_until_free(home: &Home, id: &str, patience: Duration) -> bool {
     true
 }
 
-/// The ids of the containers that something is happening to.
-pub fn claimed(home: &Home) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(home.runroot.join("containers")) else {
-        return vec![];
+/// Looks once at each container that something happens to: `live` gets the id and the open directory of those that
+/// a living process holds, the ids of the others are given back, as their holders have died.
+///
+/// What a process left that was killed between making a claim's directory and giving it its name is removed: the
+/// directory's own name has the number of that process, or of its thread.
+pub fn look(home: &Home, mut live: impl FnMut(&str, BorrowedFd<'_>)) -> Vec<String> {
+    let mut orphans = vec![];
+    let path = home.runroot.join("containers");
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let Ok(all) = nix::fcntl::open(&path, flags, Mode::empty()) else {
+        return orphans;
     };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
-        .collect()
-}
-
-/// Removes what a process left that was killed between making a claim's directory and giving it its name:
-/// the directory's own name has the number of that process.
-pub fn sweep_aside(home: &Home) {
-    let Ok(entries) = std::fs::read_dir(home.runroot.join("containers")) else {
-        return;
+    // The names first: the directory is not read while things in it change.
+    let names: Vec<CString> = match all.try_clone().map(nix::dir::Dir::from_fd) {
+        Ok(Ok(mut dir)) => dir
+            .iter()
+            .filter_map(|entry| Some(entry.ok()?.file_name().to_owned()))
+            .collect(),
+        _ => vec![],
     };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let pid = name
-            .to_str()
-            .and_then(|name| name.strip_prefix('.')?.split('.').next());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            let _ = std::fs::remove_dir(entry.path());
+    for name in &names {
+        let Ok(id) = name.to_str() else { continue };
+        if let Some(aside) = id.strip_prefix('.') {
+            let pid = aside.split('.').next().filter(|pid| !pid.is_empty());
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                let _ = std::fs::remove_dir(path.join(id));
+            }
+            continue;
+        }
+        // By the directory that is open: a look at each is all that a list of them costs.
+        let Ok(directory) = nix::fcntl::openat(&all, name.as_c_str(), flags, Mode::empty()) else {
+            continue;
+        };
+        let directory = File::from(directory);
+        match directory.try_lock() {
+            Ok(()) => orphans.push(id.to_owned()),
+            Err(_) => live(id, directory.as_fd()),
         }
     }
+    orphans
 }
 
 fn make_locked(path: &Path) -> Result<File> {
@@ -226,6 +242,7 @@ mod tests {
         let Attempt::Mine(claim) = Claim::attempt(&home, "abc").unwrap() else {
             panic!("not mine")
         };
+        assert_eq!(seen(&home), (vec!["abc".into()], vec![]));
         assert!(is_claimed(&home, "abc"));
         assert!(matches!(
             Claim::attempt(&home, "abc").unwrap(),
@@ -233,19 +250,27 @@ mod tests {
         ));
         drop(claim);
         assert!(!is_claimed(&home, "abc"));
-        assert_eq!(claimed(&home), Vec::<String>::new());
+        assert_eq!(seen(&home), (vec![], vec![]));
         std::fs::remove_dir_all(&home.root).unwrap();
+    }
+
+    /// Who lives, and who has died.
+    fn seen(home: &Home) -> (Vec<String>, Vec<String>) {
+        let mut live = vec![];
+        let orphans = look(home, |id, _| live.push(id.to_owned()));
+        (live, orphans)
     }
 
     #[test]
     fn a_directory_without_its_lock_is_an_orphan() {
         let home = home();
         std::fs::create_dir_all(home.running("abc")).unwrap();
+        assert_eq!(seen(&home), (vec![], vec!["abc".into()]));
         assert!(matches!(
             Claim::attempt(&home, "abc").unwrap(),
             Attempt::Orphan(_)
         ));
-        assert_eq!(claimed(&home), Vec::<String>::new());
+        assert_eq!(seen(&home), (vec![], vec![]));
         std::fs::remove_dir_all(&home.root).unwrap();
     }
 
@@ -256,7 +281,7 @@ mod tests {
         // No process has this number: it is above the kernel's limit.
         std::fs::create_dir_all(aside(4_194_305)).unwrap();
         std::fs::create_dir_all(aside(std::process::id())).unwrap();
-        sweep_aside(&home);
+        assert_eq!(look(&home, |_, _| panic!("nobody is there")), [""; 0]);
         assert!(!aside(4_194_305).exists());
         assert!(aside(std::process::id()).exists());
         std::fs::remove_dir_all(&home.root).unwrap();

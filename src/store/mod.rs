@@ -34,6 +34,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::unistd::gettid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -86,8 +88,34 @@ pub fn make_private_dir(dir: &Path) -> Result<()> {
 /// Replaces the file at `path` by `text`, as a whole: a reader, or the next start after a crash,
 /// finds the old text or the new one.
 pub fn write_whole(path: &Path, text: &[u8]) -> Result<()> {
+    write_aside(path, text, |temporary| std::fs::rename(temporary, path))
+}
+
+/// The same below the run root, where nothing has to outlast a crash. A rename over a file makes ext4 write the new
+/// one out first (1.2 ms); to exchange the two names does not.
+pub fn write_running(path: &Path, text: &[u8]) -> Result<()> {
+    write_aside(path, text, |temporary| {
+        match renameat2(
+            AT_FDCWD,
+            temporary,
+            AT_FDCWD,
+            path,
+            RenameFlags::RENAME_EXCHANGE,
+        ) {
+            Ok(()) => std::fs::remove_file(temporary),
+            // There is none yet, or the file system cannot do that.
+            Err(_) => std::fs::rename(temporary, path),
+        }
+    })
+}
+
+fn write_aside(
+    path: &Path,
+    text: &[u8],
+    put: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}", std::process::id()));
+    temporary.push(format!(".{}", gettid()));
     let temporary = PathBuf::from(temporary);
     let write = || -> std::io::Result<()> {
         let mut file = std::fs::OpenOptions::new()
@@ -98,7 +126,7 @@ pub fn write_whole(path: &Path, text: &[u8]) -> Result<()> {
             .open(&temporary)?;
         file.write_all(text)?;
         drop(file);
-        std::fs::rename(&temporary, path)
+        put(&temporary)
     };
     write()
         .inspect_err(|_| drop(std::fs::remove_file(&temporary)))

@@ -6,10 +6,12 @@
 //! first, and who finds none reads the two.
 
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use nix::fcntl::{AT_FDCWD, readlinkat};
 use serde::{Deserialize, Serialize};
 
 use super::Home;
@@ -78,11 +80,26 @@ impl Summary {
 
     /// That of the container `id`; `None` where there is no such container, or not yet.
     pub fn load(home: &Home, id: &str) -> Result<Option<Summary>> {
-        if let Ok(text) = std::fs::read_link(path(home, id))
-            && let Ok(summary) = serde_json::from_slice(text.as_os_str().as_encoded_bytes())
-        {
-            return Ok(Some(summary));
+        match Summary::read(AT_FDCWD, &path(home, id)) {
+            Some(summary) => Ok(Some(summary)),
+            None => Summary::make(home, id),
         }
+    }
+
+    /// That of the container `id`, whose directory below the run root is open as `directory`.
+    pub fn load_at(home: &Home, id: &str, directory: BorrowedFd<'_>) -> Result<Option<Summary>> {
+        match Summary::read(directory, Path::new("summary")) {
+            Some(summary) => Ok(Some(summary)),
+            None => Summary::make(home, id),
+        }
+    }
+
+    fn read(directory: BorrowedFd<'_>, path: &Path) -> Option<Summary> {
+        let text = readlinkat(directory, path).ok()?;
+        serde_json::from_slice(text.as_encoded_bytes()).ok()
+    }
+
+    fn make(home: &Home, id: &str) -> Result<Option<Summary>> {
         let (Some(record), Some(state)) = (Record::load(home, id)?, State::load(home, id)?) else {
             return Ok(None);
         };

@@ -6,7 +6,7 @@
 //! announce      the addresses, twice more, a second apart
 //! sentinels     does somebody else claim an address of ours?      net::conflict
 //! dhcp          renew, rebind, release                            net::dhcp
-//! watch         has the parent gone, is it back?                  net::watch
+//! parents       has one gone, is it back?                         super::parents
 //! ```
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,11 +22,11 @@ use crate::net::link;
 use crate::net::netlink::Wires;
 use crate::net::netns;
 use crate::net::network::Ipam;
-use crate::net::watch::Watch;
 use crate::plan::wire;
 use crate::step::{Place, Step};
 use crate::store::Home;
 use crate::store::containers::{self, Record, State};
+use crate::supervise::parents::Parents;
 use crate::supervise::{peers, start};
 
 /// What is to be done for the network of a running container.
@@ -38,7 +38,7 @@ pub struct Chores {
     endpoints: Vec<Endpoint>,
     sentinels: Vec<Sentinel>,
     clients: Vec<Client>,
-    watch: Option<Watch>,
+    parents: Parents,
     announcements: Vec<Announcement>,
     voice: Option<Voice>,
     /// Sockets of no use any more, to be closed when nobody waits: that takes the kernel some 10 ms each.
@@ -71,7 +71,7 @@ impl Chores {
             endpoints: record.endpoints.clone(),
             sentinels,
             clients,
-            watch: None,
+            parents: Parents::default(),
             announcements: vec![],
             voice: None,
             closing: vec![],
@@ -87,8 +87,8 @@ impl Chores {
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
         let sentinels = self.sentinels.iter().map(Sentinel::as_fd);
         let clients = self.clients.iter().map(Client::as_fd);
-        let watch = self.watch.iter().map(Watch::as_fd);
-        sentinels.chain(clients).chain(watch).collect()
+        let parents = self.parents.as_fd();
+        sentinels.chain(clients).chain(parents).collect()
     }
 
     /// When there is something to do without that; `None`: never.
@@ -99,7 +99,9 @@ impl Chores {
         let now = Instant::now();
         let announcements = self.announcements.iter();
         announcements
-            .map(|announcement| announcement.next.saturating_duration_since(now))
+            .map(|announcement| announcement.next)
+            .chain(self.parents.next_look())
+            .map(|next| next.saturating_duration_since(now))
             .chain(self.clients.iter().map(Client::timeout))
             .min()
     }
@@ -119,18 +121,12 @@ impl Chores {
             ));
         }
         self.turn_clients();
-        let parents: Vec<&str> = self
-            .endpoints
-            .iter()
-            .map(|e| e.parent.link.as_str())
-            .collect();
-        if self
-            .watch
-            .as_ref()
-            .is_some_and(|watch| watch.changed(&parents))
-        {
-            self.listen();
-            let _ = self.rebuild();
+        let sentinels = self.sentinels.iter_mut();
+        if sentinels.fold(false, |down, sentinel| sentinel.went_down() | down) {
+            self.parents.look_soon();
+        }
+        if self.parents.is_time(&self.endpoints) {
+            self.look_after_links();
         }
         let now = Instant::now();
         for at in 0..self.announcements.len() {
@@ -176,8 +172,7 @@ impl Chores {
                 let _ = self.take_on(&endpoint);
             }
         }
-        self.listen();
-        let _ = self.rebuild();
+        self.look_after_links();
     }
 
     /// Gives back what was lent: for the end.
@@ -186,11 +181,23 @@ impl Chores {
     }
 
     fn listen(&mut self) {
-        // Anew, since it knows the parents by their numbers.
-        self.watch = None;
-        if !self.endpoints.is_empty() {
-            let parents = self.endpoints.iter().map(|e| e.parent.link.as_str());
-            self.watch = Watch::open(&parents.collect::<Vec<_>>()).ok();
+        if let Some(netns) = &self.netns {
+            let sentinels = &self.sentinels;
+            let has_sentinel = |dev: &str| sentinels.iter().any(|sentinel| sentinel.dev() == dev);
+            let parents = &mut self.parents;
+            let _ = parents.listen(netns.as_fd(), &self.endpoints, has_sentinel);
+        }
+    }
+
+    /// Makes the links anew that went with their parents, and listens for what is to come next.
+    fn look_after_links(&mut self) {
+        self.listen();
+        // Not for ever: the program in the container may delete what is made for it.
+        for _ in 0..3 {
+            if !self.rebuild().unwrap_or(false) {
+                break;
+            }
+            self.listen();
         }
     }
 
@@ -264,37 +271,31 @@ impl Chores {
         self.announce(&after);
         let record = Record::load(&self.home, &self.id)?.context("the record is gone")?;
         peers::join(&self.home, &record)?;
-        peers::tell(&self.home, [after.network_id.as_str()])
+        peers::pass_on(&self.home, [after.network_id.as_str()])
     }
 
-    /// Makes the links anew that went with their parents, where the parents are back.
-    fn rebuild(&mut self) -> Result<()> {
+    /// Makes the links anew that went with their parents, where the parents are back; whether it made one.
+    fn rebuild(&mut self) -> Result<bool> {
         // A link may also be missing because it is just being connected or disconnected; who does that
         // holds the lock, and tells us afterwards.
         let Some(_lock) = containers::try_lock(&self.home, &self.id)? else {
-            return Ok(());
+            return Ok(false);
         };
         let record = Record::load(&self.home, &self.id)?.context("the record is gone")?;
         self.endpoints = record.endpoints;
         let netns = self.netns.as_ref().context("no network namespace")?;
-        let gone = netns::within(netns.as_fd(), || {
-            let gone = |e: &&Endpoint| nix::net::if_::if_nametoindex(e.ifname.as_str()).is_err();
-            Ok(self
-                .endpoints
-                .iter()
-                .filter(gone)
-                .cloned()
-                .collect::<Vec<_>>())
-        })?;
         let there = |link: &str| nix::net::if_::if_nametoindex(link).is_ok();
-        for endpoint in gone {
-            let base = &endpoint.parent.segment.base;
-            if there(&endpoint.parent.link) || (!endpoint.parent.made.is_empty() && there(base)) {
-                self.rewire(&endpoint)?;
-                self.take_on(&endpoint)?;
-            }
+        let mut lost = self.parents.lost(netns.as_fd(), &self.endpoints)?;
+        lost.retain(|endpoint| {
+            let parent = &endpoint.parent;
+            there(&parent.link) || (!parent.made.is_empty() && there(&parent.segment.base))
+        });
+        for endpoint in &lost {
+            self.rewire(endpoint)?;
+            self.parents.note(endpoint);
+            self.take_on(endpoint)?;
         }
-        Ok(())
+        Ok(!lost.is_empty())
     }
 
     fn rewire(&self, endpoint: &Endpoint) -> Result<()> {

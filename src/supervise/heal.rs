@@ -4,7 +4,7 @@
 //! died is found by the next command, which takes it over, kills what is left of the container, removes
 //! its cgroup and writes down what has become of it. Its links went with its network namespace.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -23,9 +23,14 @@ const KILLED: i32 = 137;
 
 /// Cleans up after all that have died. Costs one look at each container that something happens to.
 pub fn sweep(home: &Home) {
-    claim::sweep_aside(home);
-    for id in claim::claimed(home) {
-        check(home, &id);
+    sweep_and_see(home, |_, _| ());
+}
+
+/// The same; `live` gets the id of each container that is not to be cleaned up, and its directory below the run
+/// root, which is open anyway.
+pub fn sweep_and_see(home: &Home, live: impl FnMut(&str, BorrowedFd<'_>)) {
+    for orphan in claim::look(home, live) {
+        check(home, &orphan);
     }
 }
 

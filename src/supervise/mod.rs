@@ -17,6 +17,7 @@ pub mod heal;
 pub mod log;
 pub mod monitor;
 pub mod names;
+pub mod parents;
 pub mod peers;
 pub mod pump;
 pub mod rootless;

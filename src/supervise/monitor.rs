@@ -40,6 +40,10 @@ use crate::{exit, explain};
 /// A program that has not ended by then is one that stays.
 const SHORT: Duration = Duration::from_millis(10);
 
+/// How much longer that is for each peer: to tell a peer is work of that size, so where there are many, one telling
+/// comes to be for several who start one after the other.
+const LONGER: Duration = Duration::from_micros(100);
+
 /// What becomes of a container that could not be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
@@ -207,11 +211,12 @@ impl Monitor {
         if discard {
             heal::discard(&self.home, &self.record);
         }
-        let cleared = peers::tell(&self.home, networks(&self.record))
-            .and_then(|()| peers::clear(&self.home, networks(&self.record)));
+        let cleared = peers::clear(&self.home, networks(&self.record));
         // Here the claim goes: the next may start.
         drop(self.claim);
-        watched.and(undone).and(cleared)
+        // `exec` sees to it itself that its container knows who has gone.
+        let told = peers::pass_on(&self.home, networks(&self.record));
+        watched.and(undone).and(cleared).and(told)
     }
 
     /// What nobody waits for, and what a program that ends at once need not wait for either.
@@ -219,7 +224,7 @@ impl Monitor {
         // For `ps`, which finds the same without it.
         let _ = Summary::publish_unless_busy(&self.home, &self.record.id);
         // The hosts files of those who are there; an `exec` that comes sooner sees to it itself.
-        let _ = peers::tell(&self.home, networks(&self.record));
+        let _ = peers::pass_on(&self.home, networks(&self.record));
         // What others have left behind.
         heal::sweep(&self.home);
         // All that is left to do is to wait; there is a monitor for each container.
@@ -241,10 +246,11 @@ impl Monitor {
         };
         state.save(&self.home, &self.record.id)?;
         // Before the caller hears of it: what it starts next may look for this one by name.
-        peers::join(&self.home, &self.record)?;
+        let members = peers::join(&self.home, &self.record)?;
         pump.tell(&Message::Started(running.pid.as_raw()));
         pump.add_asked(Asked::listen(&self.record)?);
-        if !pump.run_until(running.pidfd.as_fd(), Instant::now() + SHORT)? {
+        let short = SHORT + LONGER * members as u32;
+        if !pump.run_until(running.pidfd.as_fd(), Instant::now() + short)? {
             self.settle_down();
         }
         pump.run(running.pidfd.as_fd())?;

@@ -3,43 +3,51 @@
 //! Nobody is in charge of a network. Who comes or goes changes the network's roll ([`crate::store::rolls`])
 //! and the host's way to it ([`crate::net::host_access`]), and is then heard of: that costs the same however
 //! many there are. Afterwards it tells the others, by writing the names of all who are there into the hosts
-//! file of each ([`crate::net::names`]); who waits for that right finds that it was done for him, too.
+//! file of each ([`crate::net::names`]), or asks the one who is at it to go on with its networks.
 //! `exec` looks first whether that is still to come ([`settle`]), and does it if so: who starts one
 //! container and then asks for it in another one, finds it there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::net::IpAddr;
 
 use anyhow::Result;
 
 use crate::net::endpoint::Endpoint;
 use crate::net::host_access::{self, Shim};
-use crate::net::names::{self, Peer};
+use crate::net::names;
 use crate::store::containers::Record;
 use crate::store::rolls::{self, Member, Roll};
 use crate::store::{Home, networks, short};
 
 /// The hosts files' region for the container of `record`, with all who are there now.
 pub fn region(home: &Home, record: &Record) -> String {
-    let mut peers = vec![];
-    for endpoint in &record.endpoints {
-        peers.push(peer(&member(record, endpoint)));
-        // Without its names a container runs all the same.
-        let roll = Roll::load(home, &endpoint.network_id).unwrap_or_default();
-        let others = roll.members.iter().filter(|other| other.id != record.id);
-        peers.extend(others.map(peer));
-    }
-    names::region(&peers)
+    let endpoints = record.endpoints.iter();
+    let known: Vec<(String, String, Roll)> = endpoints
+        .map(|endpoint| {
+            let own = member(record, endpoint);
+            let addresses: Vec<String> = own.addresses.iter().map(IpAddr::to_string).collect();
+            // Without its names a container runs all the same.
+            let roll = Roll::load(home, &endpoint.network_id).unwrap_or_default();
+            (addresses.join(","), own.names.join(" "), roll)
+        })
+        .collect();
+    names::region(known.iter().flat_map(|(addresses, own_names, roll)| {
+        let others = roll.members().filter(|other| other.id != record.id);
+        let others = others.map(|other| (other.addresses, other.names));
+        std::iter::once((addresses.as_str(), own_names.as_str())).chain(others)
+    }))
 }
 
-/// The container of `record`, which runs, is on its networks from now on, with what its record says.
-/// [`tell`] is to follow.
-pub fn join(home: &Home, record: &Record) -> Result<()> {
+/// The container of `record`, which runs, is on its networks from now on, with what its record says; how many are
+/// there in all. [`tell`] is to follow.
+pub fn join(home: &Home, record: &Record) -> Result<usize> {
+    let mut members = 0;
     for endpoint in &record.endpoints {
-        rolls::enter(home, &endpoint.network_id, member(record, endpoint))?;
+        members += rolls::enter(home, &endpoint.network_id, &member(record, endpoint))?;
         access(home, &endpoint.network_id)?;
     }
-    Ok(())
+    Ok(members)
 }
 
 /// The container `id` is not on `networks` any more. [`tell`] is to follow.
@@ -51,26 +59,60 @@ pub fn leave<'a>(home: &Home, id: &str, networks: impl IntoIterator<Item = &'a s
     Ok(())
 }
 
-/// Makes everybody on `networks` know who is there now.
+/// Makes everybody on `networks` know who is there now; when this returns, they do.
 pub fn tell<'a>(home: &Home, networks: impl IntoIterator<Item = &'a str>) -> Result<()> {
-    let networks: BTreeSet<&str> = networks.into_iter().collect();
+    let networks: BTreeSet<String> = networks.into_iter().map(str::to_owned).collect();
     if networks.is_empty() {
         return Ok(());
     }
-    let _lock = rolls::lock_telling(home)?;
-    let mut book = Book::default();
-    for network in networks {
+    let turn = rolls::lock_telling(home)?;
+    tell_in_turn(home, networks, turn)
+}
+
+/// The same, for whom nobody waits: where somebody else tells just now, he goes on with `networks` instead. When many
+/// come and go at once, one of them works for all.
+pub fn pass_on<'a>(home: &Home, networks: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    let mut networks: BTreeSet<String> = networks.into_iter().map(str::to_owned).collect();
+    networks.retain(|network| !rolls::is_told(home, network));
+    if networks.is_empty() {
+        return Ok(());
+    }
+    if let Some(turn) = rolls::try_lock_telling(home)? {
+        return tell_in_turn(home, networks, turn);
+    }
+    rolls::queue(home, &networks)?;
+    match rolls::try_lock_telling(home)? {
+        Some(turn) => tell_in_turn(home, BTreeSet::new(), turn),
+        None => Ok(()),
+    }
+}
+
+/// Tells those on `networks`, and those whom others ask for meanwhile; `turn` is the right to.
+fn tell_in_turn(home: &Home, mut networks: BTreeSet<String>, mut turn: File) -> Result<()> {
+    loop {
+        networks.extend(rolls::take_queue(home)?);
         // Somebody else may have told them meanwhile.
-        if !rolls::is_told(home, network) {
-            let roll = book.roll(home, network)?.clone();
-            for member in &roll.members {
-                let region = book.region(home, &member.networks)?;
-                names::rewrite(&home.container(&member.id).join("hosts"), &region)?;
+        networks.retain(|network| !rolls::is_told(home, network));
+        let mut book = Book::default();
+        for network in std::mem::take(&mut networks) {
+            let roll = book.roll(home, &network)?.clone();
+            rolls::note_telling(home, &network);
+            for member in roll.members() {
+                let region = book.region(home, member.networks)?;
+                names::rewrite(&home.container(member.id).join("hosts"), region)?;
             }
-            rolls::note_told(home, network, roll.stamp)?;
+            rolls::note_told(home, &network, roll.stamp())?;
+        }
+        // Who asks from here on takes the turn himself; who asked before is seen here.
+        drop(turn);
+        if !rolls::is_queued(home) {
+            return Ok(());
+        }
+        match rolls::try_lock_telling(home)? {
+            Some(next) => turn = next,
+            None => return Ok(()),
         }
     }
-    Ok(())
 }
 
 /// Does what is still to be done for the hosts file of the container of `record`.
@@ -84,7 +126,7 @@ pub fn settle(home: &Home, record: &Record) -> Result<()> {
 pub fn forget(home: &Home, record: &Record) -> Result<()> {
     names::rewrite(
         &home.container(&record.id).join("hosts"),
-        &names::region(&[]),
+        &names::region([]),
     )
 }
 
@@ -93,7 +135,7 @@ pub fn forget(home: &Home, record: &Record) -> Result<()> {
 struct Book {
     rolls: BTreeMap<String, Roll>,
     /// By networks: nearly all containers are on the same ones.
-    regions: BTreeMap<Vec<String>, String>,
+    regions: BTreeMap<String, String>,
 }
 
 impl Book {
@@ -105,17 +147,17 @@ impl Book {
         Ok(&self.rolls[network])
     }
 
-    fn region(&mut self, home: &Home, networks: &[String]) -> Result<String> {
-        if let Some(region) = self.regions.get(networks) {
-            return Ok(region.clone());
+    fn region(&mut self, home: &Home, networks: &str) -> Result<&str> {
+        if !self.regions.contains_key(networks) {
+            for network in networks.split(',') {
+                self.roll(home, network)?;
+            }
+            let rolls = networks.split(',').map(|network| &self.rolls[network]);
+            let peers = rolls.flat_map(|roll| roll.members().map(|m| (m.addresses, m.names)));
+            let region = names::region(peers);
+            self.regions.insert(networks.to_owned(), region);
         }
-        let mut peers = vec![];
-        for network in networks {
-            peers.extend(self.roll(home, network)?.members.iter().map(peer));
-        }
-        let region = names::region(&peers);
-        self.regions.insert(networks.to_owned(), region.clone());
-        Ok(region)
+        Ok(&self.regions[networks])
     }
 }
 
@@ -126,7 +168,7 @@ pub fn clear<'a>(home: &Home, networks: impl IntoIterator<Item = &'a str>) -> Re
         let idle = shim(home, network)?.filter(host_access::is_there);
         let Some(shim) = idle else { continue };
         let _lock = rolls::lock_access(home)?;
-        if Roll::load(home, network)?.members.is_empty() {
+        if Roll::load(home, network)?.members().next().is_none() {
             host_access::remove(&shim)?;
         }
     }
@@ -140,9 +182,9 @@ fn access(home: &Home, network: &str) -> Result<()> {
     };
     let _lock = rolls::lock_access(home)?;
     let roll = Roll::load(home, network)?;
-    let members = roll.members.iter();
-    let addresses: Vec<IpAddr> = members
-        .flat_map(|member| member.addresses.clone())
+    let addresses: Vec<IpAddr> = roll
+        .members()
+        .flat_map(|member| member.addresses().collect::<Vec<_>>())
         .collect();
     host_access::reconcile(&shim, &addresses)
 }
@@ -152,13 +194,6 @@ fn shim(home: &Home, network: &str) -> Result<Option<Shim>> {
         Ok(network) => host_access::shim(&network),
         // It has been removed meanwhile.
         Err(_) => Ok(None),
-    }
-}
-
-fn peer(member: &Member) -> Peer {
-    Peer {
-        addresses: member.addresses.clone(),
-        names: member.names.clone(),
     }
 }
 
