@@ -9,12 +9,12 @@ use crate::cli::container::Names;
 use crate::kernel::cgroups::{self, Layout};
 use crate::store::Home;
 use crate::store::containers;
-use crate::store::summary::Summary;
 
 /// `rmac pause`.
 pub fn pause(home: &Home, args: &Names) -> Result<u8> {
     super::each(&args.containers, |name| {
         let record = containers::find(home, name)?;
+        let _lock = containers::lock(home, &record.id)?;
         let mut state = running(
             home,
             &record,
@@ -27,7 +27,6 @@ pub fn pause(home: &Home, args: &Names) -> Result<u8> {
         cgroups::freeze(&layout, &place(&record.id)).with_context(|| format!("pause {name}"))?;
         state.paused = true;
         state.save(home, &record.id)?;
-        Summary::publish(home, &record.id)?;
         Ok(name.to_owned())
     })
 }
@@ -36,6 +35,7 @@ pub fn pause(home: &Home, args: &Names) -> Result<u8> {
 pub fn unpause(home: &Home, args: &Names) -> Result<u8> {
     super::each(&args.containers, |name| {
         let record = containers::find(home, name)?;
+        let _lock = containers::lock(home, &record.id)?;
         let mut state = running(
             home,
             &record,
@@ -47,7 +47,6 @@ pub fn unpause(home: &Home, args: &Names) -> Result<u8> {
         // Written first: once it runs, it may end, and then its monitor has the last word.
         state.paused = false;
         state.save(home, &record.id)?;
-        Summary::publish(home, &record.id)?;
         let layout = Layout::detect()?;
         cgroups::thaw(&layout, &place(&record.id)).with_context(|| format!("unpause {name}"))?;
         Ok(name.to_owned())

@@ -3,6 +3,8 @@
 //! `config.json` holds what was asked for and never changes while the container runs; `state.json` is
 //! what has become of it. The plan is not kept: it follows from the record.
 
+mod lock;
+
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -12,11 +14,13 @@ use jiff::Timestamp;
 use oci_spec::image::Config;
 use serde::{Deserialize, Serialize};
 
-use super::summary::{self, Summary};
+use super::summary;
 use super::{Home, make_private_dir, read_json, write_json};
 use crate::kernel::ids::Table;
 use crate::net::endpoint::Endpoint;
 use crate::request::Request;
+
+pub use lock::{Lock, lock, try_lock};
 
 /// What a container was made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -186,14 +190,12 @@ impl Record {
 
     /// Changes the record of the container `id` as `change` says, alone.
     pub fn update(home: &Home, id: &str, change: impl FnOnce(&mut Record)) -> Result<()> {
-        let lock = lock(home, id)?;
+        let _lock = lock(home, id)?;
         let Some(mut record) = Record::load(home, id)? else {
             return Ok(());
         };
         change(&mut record);
-        record.save(home)?;
-        drop(lock);
-        Summary::publish(home, id)
+        record.save(home)
     }
 
     /// The record of the container `id`; `None` where there is none.
@@ -205,32 +207,6 @@ impl Record {
     pub fn log_path(&self, home: &Home) -> PathBuf {
         home.container(&self.id)
             .join(format!("{}-json.log", self.id))
-    }
-}
-
-/// Waits for the right to change the record of the container `id`: a container that runs is its
-/// monitor's, but may be connected to a network meanwhile.
-pub fn lock(home: &Home, id: &str) -> Result<std::fs::File> {
-    let path = home.container(id);
-    let directory =
-        std::fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
-    directory
-        .lock()
-        .with_context(|| format!("lock {}", path.display()))?;
-    Ok(directory)
-}
-
-/// As [`lock`]; `None` where somebody else has it.
-pub fn try_lock(home: &Home, id: &str) -> Result<Option<std::fs::File>> {
-    let path = home.container(id);
-    let directory =
-        std::fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
-    match directory.try_lock() {
-        Ok(()) => Ok(Some(directory)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("lock {}", path.display()))
-        }
     }
 }
 

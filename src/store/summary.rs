@@ -2,8 +2,8 @@
 //!
 //! A running container's summary lies in its directory below the run root, as the text of a symbolic link:
 //! one call reads it, where record and state are two files of some thousand bytes to be opened, read and
-//! understood. It is made from those two and is never more than a copy: who changes one of them takes it away
-//! first, and who finds none reads the two.
+//! understood. It is made from those two and is never more than a copy: to write one of them takes it away
+//! first, to give their lock back lays it down again ([`super::containers::Lock`]), and who finds none reads the two.
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
@@ -15,7 +15,7 @@ use nix::fcntl::{AT_FDCWD, readlinkat};
 use serde::{Deserialize, Serialize};
 
 use super::Home;
-use super::containers::{self, Record, State, Status};
+use super::containers::{Record, State, Status};
 use crate::request::NetworkMode;
 use crate::spec;
 
@@ -106,40 +106,30 @@ impl Summary {
         Ok(Some(Summary::of(&record, &state)))
     }
 
-    /// Lays down the summary of the container `id`, if it runs, from its record and its state. One that is too
-    /// long for a link (4,095 bytes) stays out.
-    pub fn publish(home: &Home, id: &str) -> Result<()> {
-        // Who changes the record holds this, too.
-        let _lock = containers::lock(home, id)?;
-        Summary::lay_down(home, id)
-    }
-
-    /// As [`Summary::publish`], unless somebody is changing the record: he does it then, and may be waiting for
-    /// who calls this.
-    pub fn publish_unless_busy(home: &Home, id: &str) -> Result<()> {
-        match containers::try_lock(home, id)? {
-            Some(_lock) => Summary::lay_down(home, id),
-            None => Ok(()),
-        }
-    }
-
-    fn lay_down(home: &Home, id: &str) -> Result<()> {
-        let (Some(record), Some(state)) = (Record::load(home, id)?, State::load(home, id)?) else {
-            return Ok(());
-        };
-        let text =
-            serde_json::to_string(&Summary::of(&record, &state)).context("put it into JSON")?;
-        if state.status == Status::Running && text.len() < 4096 {
-            withdraw(home, id);
-            let _ = std::os::unix::fs::symlink(text, path(home, id));
-        }
-        Ok(())
-    }
-
     /// Docker's word for its state.
     pub fn state_name(&self) -> &'static str {
         self.status.name_if(self.paused)
     }
+}
+
+/// Lays down the summary of the container `id`, if it runs and has none, from its record and its state. One that is
+/// too long for a link (4,095 bytes) stays out. For who holds the lock of both.
+pub fn renew(home: &Home, id: &str) -> Result<()> {
+    let path = path(home, id);
+    if path.is_symlink() {
+        return Ok(());
+    }
+    let (Some(record), Some(state)) = (Record::load(home, id)?, State::load(home, id)?) else {
+        return Ok(());
+    };
+    if state.status == Status::Running {
+        let text =
+            serde_json::to_string(&Summary::of(&record, &state)).context("put it into JSON")?;
+        if text.len() < 4096 {
+            std::os::unix::fs::symlink(text, path).context("lay down the summary")?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes the summary of the container `id` away: its record or its state is about to change.

@@ -388,6 +388,7 @@ impl Chores {
 
     /// Writes down, for `inspect`, what the user should know.
     fn note(&self, text: &str) {
+        let _lock = containers::try_lock(&self.home, &self.id);
         if let Ok(Some(mut state)) = State::load(&self.home, &self.id) {
             text.clone_into(&mut state.error);
             let _ = state.save(&self.home, &self.id);

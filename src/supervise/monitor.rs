@@ -32,7 +32,6 @@ use crate::request::NetworkMode;
 use crate::step::{Place, Step};
 use crate::store::claim::Claim;
 use crate::store::containers::{self, ProcessId, Record, State, Status};
-use crate::store::summary::Summary;
 use crate::store::{Home, ids, leases};
 use crate::sys;
 use crate::{exit, explain};
@@ -221,8 +220,8 @@ impl Monitor {
 
     /// What nobody waits for, and what a program that ends at once need not wait for either.
     fn settle_down(&self) {
-        // For `ps`, which finds the same without it.
-        let _ = Summary::publish_unless_busy(&self.home, &self.record.id);
+        // Given back at once, the lock leaves the summary for `ps`; who has it does that, too, and may be waiting for us.
+        drop(containers::try_lock(&self.home, &self.record.id));
         // The hosts files of those who are there; an `exec` that comes sooner sees to it itself.
         let _ = peers::pass_on(&self.home, networks(&self.record));
         // What others have left behind.

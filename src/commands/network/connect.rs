@@ -25,7 +25,6 @@ use crate::plan::wire;
 use crate::request::{NetworkMode, NetworkRequest};
 use crate::step::Place;
 use crate::store::containers::{self, Record};
-use crate::store::summary::Summary;
 use crate::store::{Home, leases, networks};
 use crate::supervise::{Message, call, claims, monitor, peers, say};
 
@@ -54,7 +53,6 @@ pub fn connect(home: &Home, args: &ConnectArgs) -> Result<()> {
     if pid.is_some() {
         tell_monitor(home, &record);
         drop(lock);
-        Summary::publish(home, &record.id)?;
         if network.ipam == Ipam::Dhcp {
             wait_for_address(home, &record, &network)?;
         }
@@ -109,7 +107,6 @@ pub fn disconnect(home: &Home, args: &DisconnectArgs) -> Result<()> {
     leases::release(home, &network.id, &record.id)?;
     if pid.is_some() {
         drop(lock);
-        Summary::publish(home, &record.id)?;
         peers::leave(home, &record.id, [network.id.as_str()])?;
         peers::join(home, &record)?;
         let others = monitor::networks(&record);
