@@ -6,6 +6,7 @@
 //! | CVE-2019-5736 the runtime's file as entry point, interpreter | `sys/trampoline.rs`, `kernel/protect.rs` | `cve::nobody_runs_the_runtimes_own_file` |
 //! | CVE-2016-9962, CVE-2019-5736 looking into who enters | not dumpable: `launch/child.rs` | `cve::who_execs_cannot_be_looked_into`, `oci` |
 //! | the same with CAP_SYS_PTRACE or `--init` | read-only mount: `kernel/protect.rs` | `cve::with_more_rights_the_file_is_read_only` |
+//! | the same with CAP_SYS_PTRACE, for what it holds | born last: `kernel/namespaces.rs`, `sys/trampoline.rs` | `ptrace::*` |
 //! | CVE-2019-16884, -19921, CVE-2026-41579 links for /proc, /sys, /dev | `kernel/mounts/attach.rs` | `cve::a_link_is_no_place_for_the_kernels_files`, `oci` |
 //! | CVE-2021-30465, CVE-2023-28642, CVE-2024-45310 mount targets raced | `kernel/rootfs/root.rs` (openat2, move_mount) | `races::*` |
 //! | CVE-2021-43784 messages that overflow | one datagram each: `launch/talk.rs` | `cve::words_of_any_length_arrive` |
@@ -31,5 +32,6 @@ mod common;
 
 mod cve;
 mod helpers;
+mod ptrace;
 mod races;
 mod worst;
