@@ -17,24 +17,31 @@ fn main() {
     // Numbers are given out in turn, so the next one is known before it is there.
     // SAFETY: asks for a number.
     let mut next = i64::from(unsafe { getpid() }) + 1;
+    if next > 2 {
+        hold(1, &mark, own);
+    }
     println!("ready");
     loop {
-        for pid in next..next + 4 {
-            // SAFETY: PTRACE_SEIZE, by number: unlike PTRACE_ATTACH it leaves no signal behind.
-            if unsafe { syscall(101, 0x4206u64, pid, 0u64, 0u64) } == 0 {
-                // SAFETY: PTRACE_INTERRUPT, and wait4(2) with __WALL until this process stands still.
-                unsafe {
-                    syscall(101, 0x4207u64, pid, 0u64, 0u64);
-                    syscall(61, pid, 0usize, 0x4000_0000u64, 0usize);
-                }
-                look(pid, &mark, own);
-                // SAFETY: PTRACE_DETACH, without a signal.
-                unsafe { syscall(101, 17u64, pid, 0u64, 0u64) };
-                next = pid + 1;
-                break;
-            }
+        if let Some(pid) = (next..next + 4).find(|pid| hold(*pid, &mark, own)) {
+            next = pid + 1;
         }
     }
+}
+
+fn hold(pid: i64, mark: &str, own: u64) -> bool {
+    // SAFETY: PTRACE_SEIZE, by number: unlike PTRACE_ATTACH it leaves no signal behind.
+    if unsafe { syscall(101, 0x4206u64, pid, 0u64, 0u64) } != 0 {
+        return false;
+    }
+    // SAFETY: PTRACE_INTERRUPT, and wait4(2) with __WALL until this process stands still.
+    unsafe {
+        syscall(101, 0x4207u64, pid, 0u64, 0u64);
+        syscall(61, pid, 0usize, 0x4000_0000u64, 0usize);
+    }
+    look(pid, mark, own);
+    // SAFETY: PTRACE_DETACH, without a signal.
+    unsafe { syscall(101, 17u64, pid, 0u64, 0u64) };
+    true
 }
 
 fn look(pid: i64, mark: &str, own: u64) {

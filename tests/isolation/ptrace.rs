@@ -74,6 +74,33 @@ fn nor_with_the_other_face() {
 }
 
 #[test]
+fn the_small_init_has_nothing_of_the_callers() {
+    let lab = Lab::with_image();
+    let volume = format!("{}:/tracer:ro", program("tracer").display());
+    let mark = lab.scratch();
+    let mut command = lab.command(RMAC);
+    command.args(["run", "-d", "--name", "c1", "--network", "none", "--init"]);
+    command.args(["--cap-add", "SYS_PTRACE", "-v", &volume]);
+    command.args([lab.image(), "/tracer", mark.to_str().unwrap()]);
+    run(command.env("RMAC_SECRET", "1")).ok();
+    let mut said = String::new();
+    for _ in 0..500 {
+        said = lab.rmac(&["logs", "c1"]).ok();
+        if said.contains("ready") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    lab.rmac(&["rm", "-f", "c1"]).ok();
+    // Process 1 is rmac, from a mount that cannot be written; it hears of signals by a descriptor.
+    let found: Vec<_> = found(&said)
+        .into_iter()
+        .filter(|line| *line != "exe 1" && *line != "fd 1 3 anon_inode:[signalfd]")
+        .collect();
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
 fn a_user_namespace_shuts_it_out() {
     let lab = Lab::with_image();
     let words = format!(
