@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rmac::cli::{Cli, mistakes, quick};
-use rmac::out::escape;
+use rmac::out::error_text;
 use rmac::out::stream::write_err;
 use rmac::{commands, exit};
 
@@ -26,8 +26,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // What an image or a server has written into it must not reach the terminal as it is.
-            let text = format!("{error:#}");
-            write_err(format_args!("rmac: {}\n", escape(&text)));
+            write_err(format_args!("rmac: {}\n", error_text(&error)));
             ExitCode::from(exit::code_of(&error, usual))
         }
     }

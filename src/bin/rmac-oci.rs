@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use rmac::oci;
 use rmac::oci::cli::Cli;
-use rmac::out::escape;
+use rmac::out::error_text;
 use rmac::out::stream::write_err;
 
 fn main() -> ExitCode {
@@ -15,10 +15,9 @@ fn main() -> ExitCode {
     match oci::run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let text = format!("{error:#}");
             // What an image has written into it must not reach the terminal as it is.
-            write_err(format_args!("rmac-oci: error: {}\n", escape(&text)));
-            log.error(&text);
+            write_err(format_args!("rmac-oci: error: {}\n", error_text(&error)));
+            log.error(&format!("{error:#}"));
             ExitCode::from(oci::code_of(&error))
         }
     }
