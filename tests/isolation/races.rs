@@ -107,7 +107,8 @@ fn a_volume_that_swaps_under_run() {
     // is made there.
     std::os::unix::fs::symlink(&victim, shared.join("link")).unwrap();
     std::fs::create_dir_all(shared.join("w")).unwrap();
-    std::os::unix::fs::symlink("/proc/self/fd/5", shared.join("magic")).unwrap();
+    // The caller has the victim open, which it never meant to hand on (CVE-2024-21626).
+    std::os::unix::fs::symlink("/proc/self/fd/9", shared.join("magic")).unwrap();
     let swapper = Swapper::start(
         vec![
             (shared.join("a"), shared.join("link")),
@@ -123,7 +124,12 @@ fn a_volume_that_swaps_under_run() {
         lab.image()
     );
     race("run", swapper, |count| {
-        let said = lab.sh(&format!("COUNT={count}; {script}")).ok();
+        let said = lab
+            .sh(&format!(
+                "COUNT={count}; exec 9<{}; {script}",
+                victim.display()
+            ))
+            .ok();
         assert_eq!(digest(&victim), before);
         said.matches("started").count()
     });
@@ -138,7 +144,7 @@ fn a_container_that_swaps_under_exec() {
     std::fs::create_dir_all(shared.join("w")).unwrap();
     std::fs::create_dir_all(shared.join("etc")).unwrap();
     put(&shared, "etc/passwd", "u:x:5:5::/:/bin/sh\n");
-    std::os::unix::fs::symlink("/proc/self/fd/6", shared.join("magic")).unwrap();
+    std::os::unix::fs::symlink("/proc/self/fd/9", shared.join("magic")).unwrap();
     std::os::unix::fs::symlink(&victim, shared.join("out")).unwrap();
     put(&shared, "program", "#!/bin/true\n");
     put(&shared, "evil", "#!/proc/self/exe\n");
@@ -156,7 +162,9 @@ fn a_container_that_swaps_under_exec() {
     let rmac = std::fs::read(crate::common::RMAC).unwrap();
     race("exec", swapper, |count| {
         let said = lab.sh(&format!(
-            "for i in $(seq {count}); do rmac exec -w /vol/w/made c1 /vol/program && echo started; done 2> /dev/null; :"
+            "exec 9<{}; for i in $(seq {count}); do rmac exec -w /vol/w/made c1 /vol/program && echo started; \
+             done 2> /dev/null; :",
+            victim.display()
         ));
         assert_eq!(digest(&victim), before);
         let same = std::fs::read(crate::common::RMAC).unwrap() == rmac;
