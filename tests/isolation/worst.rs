@@ -357,3 +357,21 @@ fn a_stacks_attributes_are_not_the_containers() {
     }
     lab.rmac(&["rm", "-f", "c1"]).ok();
 }
+
+#[test]
+fn a_mount_in_a_shared_volume_stays_inside() {
+    let lab = Lab::with_image();
+    let volume = lab.scratch().join("shared");
+    std::fs::create_dir_all(&volume).unwrap();
+    // As systemd leaves the whole host, here for one volume and in a mount namespace of the test's own.
+    let script = format!(
+        "mount -t tmpfs shared {volume}; mount --make-shared {volume}; mkdir {volume}/inside; \
+         rmac run --rm --privileged --network none -v {volume}:/volume {image} \
+         sh -c \"mount -t tmpfs inner /volume/inside && echo mounted\"; \
+         grep -c {volume}/inside /proc/self/mountinfo",
+        volume = volume.display(),
+        image = lab.image()
+    );
+    let seen = lab.sh(&format!("unshare --mount bash -c '{script}'"));
+    assert_eq!(seen.stdout, "mounted\n0\n", "{seen:?}");
+}
