@@ -767,7 +767,7 @@ fn features_tell_what_is_built() {
     let options = features.mount_options().as_ref().unwrap();
     let has = |option: &str| options.iter().any(|known| known == option);
     assert!(
-        has("idmap") && has("tmpcopyup") && has("rro") && !has("ridmap"),
+        has("idmap") && has("tmpcopyup") && has("rro"),
         "{options:?}"
     );
 }

@@ -16,32 +16,34 @@ fn found(said: &str) -> Vec<&str> {
     said.lines().filter(usual).collect()
 }
 
+/// A container `c1` that runs the tracer, started by a caller with a secret in the environment.
+fn traced(lab: &Lab, words: &str) {
+    let mut command = lab.command(RMAC);
+    command.args(["run", "-d", "--name", "c1", "--network", "none"]);
+    command.args(["--cap-add", "SYS_PTRACE", "-v"]);
+    command.arg(format!("{}:/tracer:ro", program("tracer").display()));
+    command.args(words.split_whitespace());
+    command.args([lab.image(), "/tracer"]).arg(lab.scratch());
+    run(command.env("RMAC_SECRET", "1")).ok();
+}
+
+/// What comes in: it stays for a moment, so that a tracer that is kept waiting for a processor has hold of one.
+const GUEST: [&str; 3] = ["sh", "-c", "usleep 20000"];
+
+/// One more program in there, started by the same caller.
+fn send_in(lab: &Lab, words: &[&str]) {
+    let mut exec = lab.command(RMAC);
+    exec.arg("exec").args(words).arg("c1").args(GUEST);
+    run(exec.env("RMAC_SECRET", "1")).ok();
+}
+
 #[test]
 fn who_execs_has_nothing_of_the_hosts() {
     let lab = Lab::with_image();
-    let volume = format!("{}:/tracer:ro", program("tracer").display());
-    let mark = lab.scratch();
-    let words = [
-        "run",
-        "-d",
-        "--name",
-        "c1",
-        "--network",
-        "none",
-        "--cap-add",
-        "SYS_PTRACE",
-        "-v",
-        &volume,
-    ];
-    let tracer = [lab.image(), "/tracer", mark.to_str().unwrap()];
-    lab.rmac(&[&words[..], &tracer].concat()).ok();
-    for words in [&["exec"][..], &["exec", "-t"], &["exec", "-u", "1000"]] {
+    traced(&lab, "");
+    for words in [&[][..], &["-t"], &["-u", "1000"]] {
         for _ in 0..20 {
-            let mut exec = lab.command(RMAC);
-            exec.args(words)
-                .args(["c1", "true"])
-                .env("RMAC_SECRET", "1");
-            run(&mut exec).ok();
+            send_in(&lab, words);
         }
     }
     let said = lab.rmac(&["logs", "c1"]).ok();
@@ -65,7 +67,7 @@ fn nor_with_the_other_face() {
     bundle.create().ok();
     bundle.call(&["start", "$ID"]).ok();
     for _ in 0..20 {
-        let mut exec = bundle.command(&["exec", "$ID", "true"]);
+        let mut exec = bundle.command(&["exec", "$ID", "sh", "-c", "usleep 20000"]);
         run(exec.env("RMAC_SECRET", "1")).ok();
     }
     let said = bundle.output();
@@ -76,13 +78,7 @@ fn nor_with_the_other_face() {
 #[test]
 fn the_small_init_has_nothing_of_the_callers() {
     let lab = Lab::with_image();
-    let volume = format!("{}:/tracer:ro", program("tracer").display());
-    let mark = lab.scratch();
-    let mut command = lab.command(RMAC);
-    command.args(["run", "-d", "--name", "c1", "--network", "none", "--init"]);
-    command.args(["--cap-add", "SYS_PTRACE", "-v", &volume]);
-    command.args([lab.image(), "/tracer", mark.to_str().unwrap()]);
-    run(command.env("RMAC_SECRET", "1")).ok();
+    traced(&lab, "--init");
     let mut said = String::new();
     for _ in 0..500 {
         said = lab.rmac(&["logs", "c1"]).ok();
@@ -103,20 +99,10 @@ fn the_small_init_has_nothing_of_the_callers() {
 #[test]
 fn a_user_namespace_shuts_it_out() {
     let lab = Lab::with_image();
-    let words = format!(
-        "--userns auto --cap-add SYS_PTRACE -v {}:/tracer:ro",
-        program("tracer").display()
-    );
-    let mark = lab.scratch();
-    let words: Vec<_> = words.split(' ').collect();
-    let run_words = ["run", "-d", "--name", "c1", "--network", "none"];
-    let tracer = [lab.image(), "/tracer", mark.to_str().unwrap()];
-    lab.rmac(&[&run_words[..], &words, &tracer].concat()).ok();
+    traced(&lab, "--userns auto");
     for _ in 0..20 {
-        let mut exec = lab.command(RMAC);
         // What is the container's own by then, it may hold.
-        exec.args(["exec", "c1", "sh", "-c", "usleep 20000"]);
-        run(exec.env("RMAC_SECRET", "1")).ok();
+        send_in(&lab, &[]);
     }
     let said = lab.rmac(&["logs", "c1"]).ok();
     lab.rmac(&["rm", "-f", "c1"]).ok();
