@@ -139,6 +139,7 @@ pub fn bundle(bytes: &[u8]) {
         return;
     };
     let record = rmac::oci::state::Record {
+        own_keyring: true,
         id: "id".to_owned(),
         bundle: path,
         rootfs,

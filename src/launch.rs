@@ -13,6 +13,7 @@
 //! the program has started, and a word says which step failed and why. What was done is undone in
 //! reverse when anything fails.
 
+mod birth;
 mod child;
 mod talk;
 
@@ -34,7 +35,7 @@ use crate::net::{dhcp, netns};
 use crate::plan::Plan;
 use crate::step::{Place, Step};
 use crate::sys::{self, Clone, trampoline};
-use talk::{CALLS, FAILED, LONGEST, READY, TERMINAL, TOOK, not_executed, receive, said};
+use talk::{CALLS, FAILED, LONGEST, READY, TERMINAL, TOOK, not_born, not_executed, receive, said};
 
 /// A container whose program has been started.
 #[derive(Debug)]
@@ -136,6 +137,10 @@ pub fn launch_at(
     telling: Telling,
     listener: &mut dyn Listener,
 ) -> Result<Running, Failure> {
+    if let Some((birth, speaker)) = birth::of(plan) {
+        let trampoline = trampoline::open_for(speaker, birth);
+        place.trampoline = Some(trampoline.context("make the program in memory")?);
+    }
     let mut taken = Taken {
         plan,
         host: 0,
@@ -219,7 +224,8 @@ fn attempt(
     let wired = map(plan, place, pid, &ours, listener)
         .and_then(|()| wire(plan, place, taken, netns.as_ref(), listener));
     // On Linux a socket that closes without "go" ends the child, so it needs no killing here.
-    let started = wired.and_then(|()| converse(plan, place, &ours, listener));
+    let mut born = None;
+    let started = wired.and_then(|()| converse(plan, place, &ours, listener, &mut born));
     let started = match started {
         // The links would be missing, and nobody told.
         Ok(_) if wires && netns.is_none() => {
@@ -227,6 +233,9 @@ fn attempt(
         }
         started => started,
     };
+    // Who bore the program has done all it had to.
+    born.iter().for_each(|_| end(&pidfd));
+    let (pid, pidfd) = born.unwrap_or((pid, pidfd));
     match started {
         Ok(master) => Ok(Running {
             pid,
@@ -237,11 +246,15 @@ fn attempt(
             clients: std::mem::take(&mut place.clients),
         }),
         Err(failure) => {
-            let _ = sys::pidfd_send_signal(pidfd.as_fd(), nix::libc::SIGKILL);
-            let _ = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED);
+            end(&pidfd);
             Err(failure)
         }
     }
+}
+
+fn end(pidfd: &OwnedFd) {
+    let _ = sys::pidfd_send_signal(pidfd.as_fd(), nix::libc::SIGKILL);
+    let _ = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED);
 }
 
 /// The two ends over which host and child talk; execve closes the child's.
@@ -308,6 +321,7 @@ fn converse(
     place: &mut Place,
     socket: &OwnedFd,
     listener: &mut dyn Listener,
+    born: &mut Option<(Pid, OwnedFd)>,
 ) -> Result<Option<OwnedFd>, Failure> {
     let send_go = || nix::sys::socket::send(socket.as_raw_fd(), b"g", MsgFlags::MSG_NOSIGNAL);
     let mut go = if plan.meet.is_empty() {
@@ -339,6 +353,10 @@ fn converse(
             }
             Some((&FAILED, [code, text @ ..])) => failed = Some(said(*code, text)),
             Some((&trampoline::ERRNO, errno)) => failed = Some(not_executed(plan, errno)),
+            Some((&trampoline::UNBORN, errno)) => failed = Some(not_born(errno)),
+            Some((&trampoline::BORN, number)) if born.is_none() => {
+                *born = Some(birth::adopt(number)?)
+            }
             Some(_) => return Err(anyhow!("the child said something unknown").into()),
         }
     }

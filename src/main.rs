@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rmac::cli::{Cli, mistakes, quick};
+use rmac::out::error_text;
 use rmac::out::stream::write_err;
 use rmac::{commands, exit};
 
@@ -24,7 +25,8 @@ fn main() -> ExitCode {
     match commands::run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            write_err(format_args!("rmac: {error:#}\n"));
+            // What an image or a server has written into it must not reach the terminal as it is.
+            write_err(format_args!("rmac: {}\n", error_text(&error)));
             ExitCode::from(exit::code_of(&error, usual))
         }
     }

@@ -140,6 +140,14 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// An error and its causes as [`escape`] leaves them. Line breaks stay: some of Docker's messages have one, and
+/// several errors are told one below the other.
+pub fn error_text(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let lines: Vec<_> = text.split('\n').map(escape).collect();
+    lines.join("\n")
+}
+
 /// Control characters of terminals (C0, DEL, C1) and those of Unicode that reorder or hide text.
 fn is_control(letter: char) -> bool {
     letter.is_control()
@@ -284,6 +292,8 @@ mod tests {
     #[test]
     fn control_characters_become_visible() {
         assert_eq!(escape("plain ü"), "plain ü");
+        let error = anyhow::anyhow!("a\n\u{1b}[2J").context("b");
+        assert_eq!(error_text(&error), "b: a\n\\x1b[2J");
         assert_eq!(escape("a\n\u{1b}[2J\u{9b}b"), r"a\n\x1b[2J\x9bb");
         assert_eq!(escape("\u{202e}gpj.exe"), r"\u{202e}gpj.exe");
     }

@@ -18,7 +18,7 @@ pub mod wire;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use oci_spec::runtime::{LinuxNamespaceType, Process, Spec, State};
+use oci_spec::runtime::{Capability, LinuxNamespaceType, Process, Spec, State};
 
 use crate::kernel::cgroups::Layout;
 use crate::kernel::hooks::Moment;
@@ -234,13 +234,14 @@ pub fn plan_exec(
         .linux()
         .as_ref()
         .and_then(|linux| linux.resources().as_ref());
-    let [join_pids, clone, join] = namespaces::plan_join(spec, pid);
+    let born_last = is_watched(spec, process);
+    let (join_pids, clone, join) = namespaces::plan_join(spec, pid, born_last);
     let mut prepare: Vec<Step> = cgroups::plan_child(layout, path, resources)?
         .into_iter()
         .map(Step::Cgroup)
         .collect();
     prepare.push(Step::Namespace(join));
-    let mut host = vec![Step::Namespace(join_pids)];
+    let mut host: Vec<Step> = join_pids.into_iter().map(Step::Namespace).collect();
     if namespaces::listed(spec, LinuxNamespaceType::User) {
         prepare.push(Step::Ids(ids::Step::BecomeRoot));
     }
@@ -260,8 +261,31 @@ pub fn plan_exec(
         wire: vec![],
         prepare,
         meet: vec![],
-        enter: enter(spec, process, First::Other, keyring)?,
+        enter: enter(
+            spec,
+            process,
+            if born_last {
+                First::BornLast
+            } else {
+                First::Other
+            },
+            keyring,
+        )?,
     })
+}
+
+/// Whether somebody in the container may have hold of whatever comes into its pid namespace: with CAP_SYS_PTRACE
+/// in the user namespace of the runtime, where it does not help that the process shuts others out
+/// (PR_SET_DUMPABLE). A container with a user namespace has that capability in there only.
+fn is_watched(spec: &Spec, process: &Process) -> bool {
+    let may = |process: &Process| {
+        let sets = process.capabilities().as_ref();
+        let bounding = sets.and_then(|sets| sets.bounding().as_ref());
+        bounding.is_some_and(|set| set.contains(&Capability::SysPtrace))
+    };
+    let one = may(process) || spec.process().as_ref().is_some_and(may);
+    one && !namespaces::listed(spec, LinuxNamespaceType::User)
+        && namespaces::listed(spec, LinuxNamespaceType::Pid)
 }
 
 /// The container's cgroup, below the root of each hierarchy.
@@ -325,7 +349,11 @@ fn enter(spec: &Spec, process: &Process, first: First, keyring: Option<&str>) ->
         .collect();
     let no_new_privileges = process.no_new_privileges() == Some(true);
 
-    let mut steps = vec![Step::Terminal(terminal::Step::Session)];
+    let begin = match first {
+        First::BornLast => terminal::Step::Descriptors,
+        _ => terminal::Step::Session,
+    };
+    let mut steps = vec![Step::Terminal(begin)];
     steps.extend(keyring.map(keyring::plan).map(Step::Keyring));
     steps.extend(signals::plan().into_iter().map(Step::Signal));
     steps.extend(limits::plan(process).into_iter().map(Step::Limit));
@@ -348,6 +376,10 @@ fn enter(spec: &Spec, process: &Process, first: First, keyring: Option<&str>) ->
     match no_new_privileges {
         true => steps.extend(become_who.into_iter().chain(gate).chain(filter)),
         false => steps.extend(gate.into_iter().chain(filter).chain(become_who)),
+    }
+    if first == First::BornLast {
+        let terminal = process.terminal() == Some(true);
+        steps.push(Step::Namespace(namespaces::Step::Birth { terminal }));
     }
     steps.extend(last.into_iter().map(Step::Program));
     Ok(steps)

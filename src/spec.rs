@@ -13,10 +13,11 @@ use anyhow::{Context, Result};
 use oci_spec::image::Config;
 use oci_spec::runtime::{
     BoxBuilder, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespaceBuilder, LinuxNamespaceType,
-    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, get_default_maskedpaths,
-    get_default_readonly_paths,
+    LinuxResources, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    get_default_maskedpaths, get_default_readonly_paths,
 };
 
+use crate::kernel::cgroups::devices;
 use crate::kernel::ids::Table;
 use crate::kernel::{capabilities, seccomp};
 use crate::request::{NetworkMode, Request};
@@ -206,7 +207,7 @@ fn linux(request: &Request, place: &Place<'_>) -> Result<oci_spec::runtime::Linu
     let mut builder = LinuxBuilder::default()
         .namespaces(namespaces?)
         .cgroups_path(Path::new("/rmac").join(place.id))
-        .resources(request.resources.clone().unwrap_or_default());
+        .resources(resources(request));
     if let Some(Table { uids, gids }) = place.ids {
         builder = builder
             .uid_mappings(uids.clone())
@@ -220,6 +221,15 @@ fn linux(request: &Request, place: &Place<'_>) -> Result<oci_spec::runtime::Linu
         builder = builder.masked_paths(vec![]).readonly_paths(vec![]);
     }
     builder.build().context("put the Linux part together")
+}
+
+/// What the container may use of the machine; `--privileged` opens every device whose node it makes.
+fn resources(request: &Request) -> LinuxResources {
+    let mut resources = request.resources.clone().unwrap_or_default();
+    if request.privileged {
+        resources.set_devices(Some(vec![devices::base_rule(devices::Base::AllowAll)]));
+    }
+    resources
 }
 
 #[cfg(test)]

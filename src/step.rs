@@ -18,6 +18,7 @@ use crate::kernel::{
 use crate::lesson::{Lesson, Shell};
 use crate::net::netlink::Wires;
 use crate::net::{conflict, dhcp, link};
+use crate::sys::trampoline::Trampoline;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,7 +109,7 @@ pub struct Place {
     /// The tree that the host has stacked for the child to attach.
     pub tree: Option<OwnedFd>,
     /// By which the child becomes the program, where rmac's own file is to stay out of reach.
-    pub trampoline: Option<OwnedFd>,
+    pub trampoline: Option<Trampoline>,
     /// What hears of the calls that a seccomp agent answers, to be handed over.
     pub calls: Option<OwnedFd>,
     /// The home directory of the user that the program runs as.
@@ -319,7 +320,7 @@ impl Place {
                 Some(stdio) => step.take_give(stdio),
                 None => Ok(()),
             },
-            terminal::Step::Session => {
+            terminal::Step::Session | terminal::Step::Descriptors => {
                 step.take_session(self.stdio.as_ref().context("no input and output to take")?)
             }
         }

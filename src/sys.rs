@@ -356,14 +356,6 @@ pub fn personality(domain: u64) -> Result<()> {
     check(unsafe { libc::personality(domain) } as i64).map(drop)
 }
 
-/// Leaves the session's keyring for a new, empty one (keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`).
-pub fn new_session_keyring() -> Result<()> {
-    let unnamed = std::ptr::null::<libc::c_char>();
-    // SAFETY: an operation that takes a name or null.
-    check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, unnamed) })
-        .map(drop)
-}
-
 /// Sets the NIS domain name of the UTS namespace (setdomainname(2)).
 pub fn setdomainname(name: &str) -> Result<()> {
     // SAFETY: the kernel reads as many bytes as it is told there are.

@@ -22,6 +22,8 @@ fn a_container_has_a_session_keyring_that_ends_with_it() {
     assert_eq!(keyrings(&ring), 1);
     // One more process joins it, and makes none of its own.
     lab.rmac(&["exec", "-d", "keyed", "sleep", "600"]).ok();
+    // What nobody has joined is collected by then.
+    std::thread::sleep(Duration::from_secs(1));
     assert_eq!(keyrings(&ring), 1);
     lab.rmac(&["rm", "-f", "keyed"]).ok();
     // The kernel collects keys in the background.

@@ -742,3 +742,32 @@ mod attacks {
         }
     }
 }
+
+#[test]
+fn features_tell_what_is_built() {
+    let said = common::run(std::process::Command::new(RMAC_OCI).arg("features")).ok();
+    // Its names are those of the specification, or nothing would be read.
+    let features: oci_spec::runtime::Features = serde_json::from_str(&said).unwrap();
+    let linux = features.linux().as_ref().unwrap();
+    let idmap = linux.mount_extensions().as_ref().unwrap().idmap();
+    assert_eq!(idmap.as_ref().unwrap().enabled(), &Some(true));
+    assert_eq!(linux.net_devices().as_ref().unwrap().enabled(), &Some(true));
+    let cgroup = linux.cgroup().as_ref().unwrap();
+    assert_eq!((cgroup.v1(), cgroup.v2()), (&Some(true), &Some(true)));
+    assert_eq!(
+        (cgroup.systemd(), cgroup.rdma()),
+        (&Some(false), &Some(false))
+    );
+    let seccomp = linux.seccomp().as_ref().unwrap();
+    assert!(!seccomp.archs().as_ref().unwrap().is_empty());
+    let [known, supported] = [seccomp.known_flags(), seccomp.supported_flags()];
+    let [known, supported] = [known, supported].map(|list| list.clone().unwrap());
+    assert!(supported.iter().all(|flag| known.contains(flag)));
+    assert!(supported.contains(&"SECCOMP_FILTER_FLAG_LOG".to_owned()));
+    let options = features.mount_options().as_ref().unwrap();
+    let has = |option: &str| options.iter().any(|known| known == option);
+    assert!(
+        has("idmap") && has("tmpcopyup") && has("rro"),
+        "{options:?}"
+    );
+}

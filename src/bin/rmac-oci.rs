@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use rmac::oci;
 use rmac::oci::cli::Cli;
+use rmac::out::error_text;
 use rmac::out::stream::write_err;
 
 fn main() -> ExitCode {
@@ -14,7 +15,8 @@ fn main() -> ExitCode {
     match oci::run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            write_err(format_args!("rmac-oci: error: {error:#}\n"));
+            // What an image has written into it must not reach the terminal as it is.
+            write_err(format_args!("rmac-oci: error: {}\n", error_text(&error)));
             log.error(&format!("{error:#}"));
             ExitCode::from(oci::code_of(&error))
         }

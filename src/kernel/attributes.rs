@@ -23,8 +23,6 @@ use crate::sys::scheduling::{self, SchedAttr};
 /// One attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// A keyring of its own in place of the caller's, which may hold keys of the host's.
-    Keyring,
     /// Which permission bits new files do not get.
     Umask(u32),
     /// How eagerly the kernel kills this process when memory runs out: -1000 (never) to 1000.
@@ -54,10 +52,7 @@ const LINUX32: u64 = 8;
 /// # Errors
 /// A personality flag: the kernel has none that a container may have.
 pub fn plan(spec: &Spec, process: &Process) -> Result<Vec<Step>> {
-    let mut steps = vec![
-        Step::Keyring,
-        Step::Umask(process.user().umask().unwrap_or(0o022)),
-    ];
+    let mut steps = vec![Step::Umask(process.user().umask().unwrap_or(0o022))];
     steps.extend(process.oom_score_adj().map(Step::OomScore));
     let linux = spec.linux().as_ref();
     if let Some(personality) = linux.and_then(|linux| linux.personality().as_ref()) {
@@ -111,11 +106,6 @@ impl Step {
     /// The reason.
     pub fn why(&self) -> Lesson {
         match self {
-            Step::Keyring => Lesson {
-                why: "the kernel keeps keys for a session, and a process inherits its parent's; keyrings are not kept apart by namespaces",
-                without: "a container that may call keyctl would read the keys of whoever started it",
-                man: "session-keyring(7), keyctl(2)",
-            },
             Step::Umask(_) => Lesson {
                 why: "new files of the program get the permissions that were asked for, not those of the engine's umask",
                 without: "files would be open or closed to others by chance",
@@ -157,10 +147,6 @@ impl Step {
     /// The same as perl.
     pub fn shell(&self) -> Shell {
         Shell::Perl(match self {
-            Step::Keyring => format!(
-                "sys keyctl => {}, 1, 0;  # JOIN_SESSION_KEYRING",
-                libc::SYS_keyctl
-            ),
             Step::Umask(mask) => format!("umask 0{mask:o};"),
             Step::OomScore(score) => {
                 format!("open(my $f, '>', '/proc/self/oom_score_adj') and print $f {score};")
@@ -199,12 +185,6 @@ impl Step {
     pub fn take(&self) -> Result<()> {
         match self {
             // Where the host's own filter forbids it, it forbids the container to look, too.
-            Step::Keyring => match crate::sys::new_session_keyring() {
-                Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
-                    Err(error).with_context(|| self.to_string())
-                }
-                _ => Ok(()),
-            },
             Step::Umask(mask) => {
                 nix::sys::stat::umask(Mode::from_bits_truncate(*mask));
                 Ok(())
@@ -266,7 +246,6 @@ fn own_file(name: &str) -> Result<File> {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Keyring => write!(f, "keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)"),
             Step::Umask(mask) => write!(f, "umask({mask:#o})"),
             Step::OomScore(score) => write!(f, "write(\"/proc/self/oom_score_adj\", \"{score}\")"),
             Step::Personality(domain) => write!(f, "personality({domain:#x})"),

@@ -16,6 +16,8 @@ use crate::sys;
 
 /// Splits in two: returns in the child, which goes on to become the program, and never in process 1.
 pub fn begin() -> Result<()> {
+    // Process 1 stays rmac's: a program with CAP_SYS_PTRACE can read its memory, where the caller's words are.
+    sys::heap::forget_environment();
     // Blocked before the fork, so that none is lost in between.
     let all = SigSet::all();
     let mut before = SigSet::empty();

@@ -47,6 +47,12 @@ pub enum Step {
         /// Which.
         flags: CloneFlags,
     },
+    /// Be born into the pid namespace that was joined, as the last thing before execve(2). Taken by
+    /// [`sys::trampoline`], whose process has nothing that is not the container's.
+    Birth {
+        /// Its input is a terminal, which becomes that of its new session.
+        terminal: bool,
+    },
 }
 
 /// The namespaces of `spec`: what is made by clone3(2), and what is left for later.
@@ -103,15 +109,16 @@ fn time_offsets(spec: &Spec) -> Option<Step> {
 /// How one more process gets into the namespaces that `spec` describes and the process `pid` is in: what
 /// the caller does, the clone, and what the child does. The pid namespace can be entered by birth only,
 /// so it comes before the clone; the child enters the others itself, so nothing of the caller is ever
-/// inside (CVE-2016-9962).
-pub fn plan_join(spec: &Spec, pid: i32) -> [Step; 3] {
+/// inside (CVE-2016-9962). Where it is `born_last`, it joins that one, too, and only its own child is inside.
+pub fn plan_join(spec: &Spec, pid: i32, born_last: bool) -> (Option<Step>, Step, Step) {
     let listed: CloneFlags = all(spec).map(|namespace| flag(namespace.typ())).collect();
+    let clone = Step::Clone(CloneFlags::empty());
+    if born_last {
+        return (None, clone, Step::Join { pid, flags: listed });
+    }
     let flags = listed - CloneFlags::CLONE_NEWPID;
-    [
-        Step::JoinPids { pid },
-        Step::Clone(CloneFlags::empty()),
-        Step::Join { pid, flags },
-    ]
+    let join_pids = Step::JoinPids { pid };
+    (Some(join_pids), clone, Step::Join { pid, flags })
 }
 
 /// Tells whether `spec` asks for a namespace of its own of this type.
@@ -156,6 +163,12 @@ impl Step {
                 without: "the command would run on the host",
                 man: "setns(2), namespaces(7)",
             },
+            Step::Birth { .. } => Lesson {
+                why: "a process with CAP_SYS_PTRACE has hold of whatever is in its pid namespace, so the program is born \
+                      there when it has nothing of the host's any more, neither root nor memory nor rights",
+                without: "the container would reach the host's files by /proc/PID/root (CVE-2016-9962)",
+                man: "clone(2), ptrace(2), pid_namespaces(7)",
+            },
         }
     }
 
@@ -176,14 +189,15 @@ impl Step {
             Step::Join { pid, flags } => {
                 Shell::Bash(format!("nsenter --target {pid} {}", options(*flags)))
             }
+            Step::Birth { .. } => Shell::Note(format!("{self}: nsenter forks before the program")),
         }
     }
 
-    /// Takes the step, but for [`Step::Clone`], which is the launch's. `container` is opened once, by the
+    /// Takes the step, but for [`Step::Clone`] and [`Step::Birth`], which others take. `container` is opened once, by the
     /// first who needs it: the number means another process inside the container's pid namespace.
     pub fn take(&self, container: &mut Option<OwnedFd>) -> Result<()> {
         match self {
-            Step::Clone(_) => Ok(()),
+            Step::Clone(_) | Step::Birth { .. } => Ok(()),
             Step::Unshare(flags) => nix::sched::unshare(*flags).context("unshare"),
             Step::JoinPids { pid } => {
                 let pidfd =
@@ -200,8 +214,13 @@ impl Step {
                 let file = "/proc/self/timens_offsets";
                 std::fs::write(file, self.offsets()).with_context(|| self.to_string())
             }
-            Step::Join { flags, .. } => {
-                let pidfd = container.as_ref().context("no container to join")?;
+            Step::Join { pid, flags } => {
+                let pidfd = match container {
+                    Some(pidfd) => pidfd,
+                    None => container.insert(
+                        sys::pidfd_open(Pid::from_raw(*pid)).context("pidfd_open the container")?,
+                    ),
+                };
                 nix::sched::setns(pidfd, *flags).context("setns")
             }
         }
@@ -221,6 +240,14 @@ impl fmt::Display for Step {
                 self.offsets()
             ),
             Step::Join { pid, flags } => write!(f, "setns(pidfd of {pid}, {})", names(*flags)),
+            Step::Birth { terminal } => {
+                let terminal = if *terminal {
+                    ", ioctl(0, TIOCSCTTY)"
+                } else {
+                    ""
+                };
+                write!(f, "clone(CLONE_PARENT|SIGCHLD), setsid(){terminal}")
+            }
         }
     }
 }

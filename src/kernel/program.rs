@@ -17,7 +17,7 @@ use oci_spec::runtime::Process;
 use super::init;
 use super::rootfs::Root;
 use crate::lesson::{Lesson, Shell};
-use crate::sys;
+use crate::sys::{self, trampoline::Trampoline};
 
 pub use execute::refused;
 
@@ -103,6 +103,9 @@ pub enum First {
     Waiting,
     /// Another process: this one joins a container that runs already.
     Other,
+    /// The same, where others in the container may have hold of whatever comes in: all is done outside of its
+    /// pid namespace, which the program is born into last ([`super::namespaces::Step::Birth`]).
+    BornLast,
 }
 
 /// The last steps for `process`: where it starts; what it keeps open, to be settled before a seccomp filter is
@@ -232,7 +235,7 @@ pub struct Last<'a> {
     /// The user's home directory.
     pub home: Option<&'a str>,
     /// By which the program is become, where rmac's own file is to stay out of reach.
-    pub trampoline: Option<&'a OwnedFd>,
+    pub trampoline: Option<&'a Trampoline>,
     /// The socket to the host.
     pub speaker: Option<&'a OwnedFd>,
 }

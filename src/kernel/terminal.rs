@@ -38,6 +38,8 @@ pub enum Step {
     },
     /// Begin a session and make descriptors 0, 1 and 2 the program's.
     Session,
+    /// The latter only: the session begins with the program's birth ([`super::namespaces::Step::Birth`]).
+    Descriptors,
 }
 
 /// The two ends of a pseudo-terminal.
@@ -105,6 +107,11 @@ impl Step {
                 without: "`echo > /dev/stdout` would fail: permission denied",
                 man: "pipe(7), user_namespaces(7)",
             },
+            Step::Descriptors => Lesson {
+                why: "the program's descriptors 0, 1 and 2 become the container's before it is born in there",
+                without: "it would read and write what its caller does",
+                man: "dup2(2)",
+            },
             Step::Session => Lesson {
                 why: "a session of its own cuts the program off from the caller's terminal; its descriptors 0, 1 and 2 \
                       become the container's",
@@ -121,6 +128,7 @@ impl Step {
                 "open(\"/dev/pts/ptmx\"): a script has no use for a second terminal; the program keeps this one".into(),
             ),
             Step::Give { .. } => Shell::Note(format!("{self}: left out, since the program keeps your terminal")),
+            Step::Descriptors => Shell::Note("dup2(): left out, since the program keeps your terminal".into()),
             Step::Session => Shell::Note("setsid(): left out, so that the program keeps your terminal".into()),
         }
     }
@@ -155,12 +163,18 @@ impl Step {
         Ok(())
     }
 
-    /// Takes [`Step::Session`] with `stdio`.
+    /// Takes [`Step::Session`] or [`Step::Descriptors`] with `stdio`.
     pub fn take_session(&self, stdio: &Stdio) -> Result<()> {
-        nix::unistd::setsid().context("setsid")?;
+        let begins = *self == Step::Session;
+        if begins {
+            nix::unistd::setsid().context("setsid")?;
+        }
         let [input, output, error] = match stdio {
             Stdio::Terminal(slave) => {
-                sys::take_terminal(slave.as_fd()).context("make it the controlling terminal")?;
+                if begins {
+                    sys::take_terminal(slave.as_fd())
+                        .context("make it the controlling terminal")?;
+                }
                 [slave; 3]
             }
             Stdio::Pipes(pipes) => pipes.each_ref(),
@@ -179,6 +193,7 @@ impl fmt::Display for Step {
             }
             Step::Give { uid, gid } => write!(f, "fchown(the program's pipes, {uid}, {gid})"),
             Step::Session => write!(f, "setsid(), dup2(.., 0|1|2)"),
+            Step::Descriptors => write!(f, "dup2(.., 0|1|2)"),
         }
     }
 }

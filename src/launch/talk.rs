@@ -45,6 +45,19 @@ pub(super) fn not_executed(plan: &Plan, errno: &[u8]) -> Failure {
     }
 }
 
+/// The trampoline could not bear the program's process.
+pub(super) fn not_born(errno: &[u8]) -> Failure {
+    let errno = errno
+        .first_chunk()
+        .map_or(0, |low| i32::from_le_bytes(*low));
+    let error = anyhow!(
+        "clone: {}: a container with CAP_SYS_PTRACE needs room for two more processes (--pids-limit, --ulimit \
+         nproc), and a seccomp profile that knows clone and setsid",
+        Errno::from_raw(errno)
+    );
+    Failure { code: 126, error }
+}
+
 /// Lets a container go on that waits at its gate; `caller` is connected to it. Returns when the program
 /// has started.
 ///

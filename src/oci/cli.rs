@@ -107,7 +107,7 @@ pub struct CreateArgs {
     /// Change the root without pivot_root(2), as a root on a ramdisk needs
     #[arg(long)]
     pub no_pivot: bool,
-    /// Accepted for engines that pass it: the container keeps the caller's session keyring in any case
+    /// Keep the caller's session keyring, which may hold keys of the host's
     #[arg(long)]
     pub no_new_keyring: bool,
 }

@@ -54,6 +54,7 @@ pub fn create(
         rootfs,
         created: jiff::Timestamp::now().to_string(),
         process: None,
+        own_keyring: !args.no_new_keyring,
         spec,
     };
     let made = make(store, args, record.clone(), &lock);
@@ -77,7 +78,7 @@ fn make(
         layout: &layout,
         rootfs: &record.rootfs,
         state: &record.state(),
-        keyring: (!args.no_new_keyring).then_some(record.id.as_str()),
+        keyring: record.keyring(),
     })?;
     preserve(&mut plan, args.preserve_fds);
     if args.no_pivot {

@@ -55,7 +55,7 @@ pub fn exec(store: &Store, args: &ExecArgs, debug: bool) -> Result<u8> {
         &process,
         &Layout::detect()?,
         first.pid,
-        Some(&record.id),
+        record.keyring(),
     )?;
     create::preserve(&mut plan, args.preserve_fds);
     let signals = match args.detach {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::cli::{Format, ListArgs, PsArgs, SpecArgs};
 use super::state::{Record, Status, Store};
 use crate::kernel::cgroups::{self, Layout};
+use crate::kernel::seccomp;
 use crate::out;
 
 /// Prints the state of a container.
@@ -112,9 +113,9 @@ pub fn ps(store: &Store, args: &PsArgs) -> Result<()> {
     print(&all.join("\n"))
 }
 
-/// Prints what this runtime can do (OCI runtime-spec, features.md).
+/// Prints what this runtime can do, whatever this host has (OCI runtime-spec, features.md).
 pub fn features() -> Result<()> {
-    let v2 = matches!(Layout::detect(), Ok(Layout::V2(_)));
+    let [known, supported] = seccomp::flags();
     let features = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.2.0",
@@ -123,19 +124,30 @@ pub fn features() -> Result<()> {
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": crate::kernel::capabilities::all_names(),
-            "cgroup": { "v1": !v2, "v2": v2, "systemd": false, "systemdUser": false, "rdma": false },
+            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false },
             "seccomp": {
                 "enabled": true,
                 "actions": ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
                             "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"],
                 "operators": ["SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE",
                               "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ"],
+                "archs": seccomp::architectures(),
+                "knownFlags": known,
+                "supportedFlags": supported,
             },
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "memoryPolicy": {
+                "modes": ["MPOL_DEFAULT", "MPOL_PREFERRED", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_LOCAL",
+                          "MPOL_PREFERRED_MANY", "MPOL_WEIGHTED_INTERLEAVE"],
+                "flags": ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"],
+            },
+            "mountExtensions": { "idmap": { "enabled": true } },
+            "netDevices": { "enabled": true },
         },
+        // The one that it heeds, rmac.seccomp, adds a filter where there is none.
+        "potentiallyUnsafeConfigAnnotations": [],
         "annotations": { "org.rmac.version": env!("CARGO_PKG_VERSION") },
     });
     print(&out::json(&features))

@@ -41,11 +41,18 @@ pub struct Record {
     pub created: String,
     /// Its first process; absent until that exists.
     pub process: Option<ProcessId>,
+    /// Whether it has a session keyring of its own, or its engine's (`--no-new-keyring`).
+    #[serde(default = "yes")]
+    pub own_keyring: bool,
     /// What was uppermost at its tree before, where it shares the host's mounts and so leaves one there.
     #[serde(default)]
     pub beneath: Option<Top>,
     /// What it was made of.
     pub spec: Spec,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What a container is doing.
@@ -202,6 +209,11 @@ impl Store {
 pub struct NoContainer(pub String);
 
 impl Record {
+    /// The container whose session keyring its processes have.
+    pub fn keyring(&self) -> Option<&str> {
+        self.own_keyring.then_some(self.id.as_str())
+    }
+
     /// The container's cgroup.
     pub fn cgroup(&self) -> Result<&Path> {
         crate::plan::cgroups_path(&self.spec)

@@ -70,7 +70,7 @@ pub fn prepare(home: &Home, record: &mut Record) -> Result<()> {
         None => sys::exit_now(match fill(record, &at, &empty) {
             Ok(()) => 0,
             Err(error) => {
-                errln!("rmac: {error:#}");
+                errln!("rmac: {}", crate::out::error_text(&error));
                 1
             }
         }),

@@ -1,4 +1,4 @@
-//! Memory that is not needed any more goes back to the kernel.  malloc_trim(3), madvise(2)
+//! Memory that is not needed any more goes back to the kernel, or is overwritten.  malloc_trim(3), madvise(2), environ(7)
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -31,8 +31,37 @@ fn trim_stack() {
     unsafe { libc::madvise(bottom, DEPTH, libc::MADV_DONTNEED) };
 }
 
+/// Overwrites the environment that this process was started with, where the kernel has put it: for one that others
+/// may look into (proc_pid_environ(5)). From then on it has none.
+pub fn forget_environment() {
+    unsafe extern "C" {
+        static mut environ: *mut *mut libc::c_char;
+    }
+    // SAFETY: the C library's list of C strings, which ends with a null pointer. There is one thread, and nothing
+    // that was borrowed from the environment is used any more.
+    unsafe {
+        let mut entry = environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            std::ptr::write_bytes(*entry, 0, libc::strlen(*entry));
+            entry = entry.add(1);
+        }
+        environ = std::ptr::null_mut();
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn nothing_of_the_environment_is_left() {
+        let words = crate::sys::test_support::in_child(|| {
+            super::forget_environment();
+            let block = std::fs::read("/proc/self/environ")?;
+            let left = block.iter().filter(|byte| **byte != 0).count();
+            Ok(format!("{left} {}", std::env::vars_os().count()))
+        });
+        assert_eq!(words, "0 0");
+    }
+
     #[test]
     fn the_stack_can_be_used_after_trimming() {
         fn deep(depth: usize) -> usize {

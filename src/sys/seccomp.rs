@@ -31,6 +31,21 @@ pub fn load_with_listener(filter: &[libc::sock_filter], flags: u64) -> Result<Ow
     Ok(unsafe { OwnedFd::from_raw_fd(listener) })
 }
 
+/// Whether this kernel knows all these `SECCOMP_FILTER_FLAG_*`: it looks at them before it looks for the filter,
+/// of which there is none here (seccomp(2), EFAULT).
+pub fn knows(flags: u64) -> bool {
+    // SAFETY: a null pointer, which the kernel refuses.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            i64::from(libc::SECCOMP_SET_MODE_FILTER),
+            flags,
+            0usize,
+        )
+    };
+    answer < 0 && Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 fn set(filter: &[libc::sock_filter], flags: u64) -> Result<i64> {
     let Ok(len) = u16::try_from(filter.len()) else {
         return Err(Error::from(ErrorKind::InvalidInput));

@@ -1,7 +1,8 @@
 //! A program that tries everything that escapes of record began with, and tells for each how it ended:
-//! `name errno`, 0 for success. The argument is a path of the host's which nobody may see.
+//! `name errno`, 0 for success. The arguments are a path of the host's which nobody may see, the number of a
+//! process of the host's, and the number of the device that its root lies on.
 //!
-//! `worst with-key COMMAND...` runs a command in a session whose kernel keyring holds a secret.
+//! `worst devices DEVICE` tries those only, `worst attributes PATH` lists extended attributes. `worst with-key COMMAND...` runs a command in a session whose kernel keyring holds a secret.
 #![allow(missing_docs)]
 
 use std::ffi::CString;
@@ -18,8 +19,19 @@ fn main() {
     if mark == "with-key" {
         with_key();
     }
+    if mark == "attributes" {
+        attributes(&std::env::args().nth(2).unwrap());
+        return;
+    }
+    let number = |at: usize| -> u64 { std::env::args().nth(at).map_or(0, |word| word.parse().unwrap()) };
+    if mark == "devices" {
+        return devices(number(2));
+    }
     calls();
-    devices();
+    mounts();
+    processes(number(2));
+    handles(&mark);
+    devices(number(3));
     sockets();
     files();
     roots(&mark);
@@ -46,6 +58,16 @@ macro_rules! apart {
             _ => drop(unsafe { syscall(61, -1i64, 0usize, 0u64, 0usize) }),
         }
     };
+}
+
+/// The names of a file's extended attributes.
+fn attributes(path: &str) {
+    let (path, mut names) = (CString::new(path).unwrap(), vec![0u8; 4096]);
+    // SAFETY: listxattr(2) with a C string and a buffer of the length told.
+    let length = unsafe { syscall(194, path.as_ptr(), names.as_mut_ptr(), names.len()) };
+    for name in names[..usize::try_from(length).unwrap()].split(|byte| *byte == 0) {
+        println!("{}", String::from_utf8_lossy(name));
+    }
 }
 
 fn with_key() -> ! {
@@ -102,9 +124,117 @@ fn calls() {
     call!(nfsservctl = 180, 0u64, null, null);
 }
 
+const PATH: u32 = 0o10_000_000;
+
+/// Calls a number with strings and integers; the errno is told.
+fn tries(name: &str, number: i64, arguments: &[u64]) -> i64 {
+    let mut all = [0; 6];
+    all[..arguments.len()].copy_from_slice(arguments);
+    let [a, b, c, d, e, f] = all;
+    // SAFETY: integers, null, or the addresses of C strings that live until the call is over.
+    let answer = unsafe { syscall(number, a, b, c, d, e, f) };
+    tell(name, answer);
+    answer
+}
+
+/// What mounts lead to, and what a stack of them would be told by attributes of the attacker's.
+fn mounts() {
+    let word = |text: &'static std::ffi::CStr| text.as_ptr() as u64;
+    let _ = ["low", "fs", "all", "cgroup", "proc"].map(|name| std::fs::create_dir_all(format!("/tmp/stack/{name}")));
+    let _ = std::os::unix::fs::symlink("/proc/1/root", "/tmp/stack/low/out");
+    for (name, attribute) in [
+        ("opaque", c"trusted.overlay.opaque"), ("redirect", c"trusted.overlay.redirect"),
+        ("metacopy", c"trusted.overlay.metacopy"),
+    ] {
+        // On the container's own root, which is such a stack.
+        tries(&format!("setxattr-{name}"), 188, &[word(c"/etc"), word(attribute), word(c"/.."), 3, 0]);
+    }
+    tries("mount-proc", 165, &[word(c"proc"), word(c"/tmp/stack/proc"), word(c"proc"), 0, 0]);
+    // On tmpfs: overlay takes no overlay as its upper directory.
+    tries("mount-tmpfs", 165, &[word(c"tmpfs"), word(c"/tmp/stack/fs"), word(c"tmpfs"), 0, 0]);
+    let _ = ["up", "work"].map(|name| std::fs::create_dir_all(format!("/tmp/stack/fs/{name}")));
+    let layers = c"lowerdir=/tmp/stack/low:/,upperdir=/tmp/stack/fs/up,workdir=/tmp/stack/fs/work";
+    tries("mount-overlay", 165, &[word(c"overlay"), word(c"/tmp/stack/all"), word(c"overlay"), 0, word(layers)]);
+    tries("mount-cgroup", 165, &[word(c"cgroup"), word(c"/tmp/stack/cgroup"), word(c"cgroup"), 0, word(c"devices")]);
+    tries("mount-hierarchy", 165, &[word(c"cgroup"), word(c"/tmp/stack/cgroup"), word(c"cgroup"), 0, word(c"none,name=evil")]);
+    errno_of("open-release_agent", OpenOptions::new().write(true).open("/tmp/stack/cgroup/release_agent"));
+    // A mount below a volume must not come out at the other end of it.
+    tries("mount-in-volume", 165, &[word(c"tmpfs"), word(c"/volume/inside"), word(c"tmpfs"), 0, 0]);
+    // As an ordinary user: all rights in a user namespace of its own first.
+    // SAFETY: fork(2) in a process with one thread; the child ends in exit_group(2).
+    match unsafe { syscall(57) } {
+        0 => {
+            tries("unshare-user-mount", 272, &[0x1002_0000]);
+            tries("mount-overlay-there", 165, &[word(c"overlay"), word(c"/tmp/stack/all"), word(c"overlay"), 0, word(layers)]);
+            // SAFETY: ends the child.
+            unsafe { syscall(231, 0u64) };
+        }
+        // SAFETY: waits for any child, and wants to know nothing of it.
+        _ => drop(unsafe { syscall(61, -1i64, 0usize, 0u64, 0usize) }),
+    }
+}
+
+/// A process of the host's by its number there, and process 1 of the container.
+fn processes(host: u64) {
+    for (who, pid) in [("host", host), ("init", 1)] {
+        if pid == u64::from(std::process::id()) {
+            continue;
+        }
+        tries(&format!("kill-{who}"), 62, &[pid, 0]);
+        tries(&format!("pidfd_open-{who}"), 434, &[pid, 0]);
+        let bytes = [0u64; 1];
+        let part = [bytes.as_ptr() as u64, 8];
+        tries(&format!("process_vm_readv-{who}"), 310, &[pid, part.as_ptr() as u64, 1, part.as_ptr() as u64, 1, 0]);
+        errno_of(&format!("memory-{who}"), File::open(format!("/proc/{pid}/mem")));
+        errno_of(&format!("environ-{who}"), std::fs::read(format!("/proc/{pid}/environ")));
+        errno_of(&format!("root-{who}"), std::fs::metadata(format!("/proc/{pid}/root/")));
+        errno_of(&format!("exe-{who}"), std::fs::read_link(format!("/proc/{pid}/exe")));
+        if tries(&format!("ptrace-{who}"), 101, &[0x4206, pid, 0, 0]) == 0 {
+            // SAFETY: PTRACE_INTERRUPT, wait4(2) with __WALL, PTRACE_DETACH.
+            unsafe {
+                syscall(101, 0x4207u64, pid, 0u64, 0u64);
+                syscall(61, pid, 0usize, 0x4000_0000u64, 0usize);
+                syscall(101, 17u64, pid, 0u64, 0u64);
+            }
+        }
+        // The file that process 1 runs: once more with a mount that can be written, or as it is.
+        let Ok(exe) = CString::new(format!("/proc/{pid}/exe")) else { continue };
+        // SAFETY: a C string that lives until the call is over.
+        let file = unsafe { syscall(257, -100i64, exe.as_ptr(), u64::from(PATH)) };
+        if file < 0 {
+            continue;
+        }
+        let clear = [0u64, 1, 0, 0];
+        let (nothing, attributes) = (c"".as_ptr() as u64, clear.as_ptr() as u64);
+        tries(&format!("writable-mount-{who}"), 442, &[file as u64, nothing, 0x1000, attributes, 32]);
+        tries(&format!("copied-mount-{who}"), 428, &[file as u64, nothing, 0x1001]);
+        errno_of(&format!("writable-{who}"), OpenOptions::new().write(true).open(format!("/proc/self/fd/{file}")));
+    }
+}
+
+/// "Shocker": any file of the file system that something of the host's is bound from, by its number.
+fn handles(mark: &str) {
+    let Ok(volume) = File::open("/worst") else { return };
+    let volume = std::os::fd::AsRawFd::as_raw_fd(&volume) as i64;
+    // The root of ext4 is number 2, that of xfs 128, of others what the kernel says.
+    let mut open = 0;
+    for root in [2u32, 128, 64, 1] {
+        let mut handle = [8u32, 1, root, 0];
+        // SAFETY: a struct file_handle of eight bytes, type FILEID_INO32_GEN, which lives until the call is over.
+        let fd = unsafe { syscall(304, volume, handle.as_mut_ptr(), 0o200000u64) };
+        tell(&format!("by-handle-{root}"), fd);
+        if fd >= 0 {
+            open = fd;
+        }
+    }
+    let seen = open > 0 && std::fs::metadata(format!("/proc/self/fd/{open}{mark}")).is_ok();
+    println!("seen-by-handle {}", u8::from(seen));
+}
+
 /// Nodes can be made (CAP_MKNOD); what counts is whether they open.
-fn devices() {
+fn devices(root: u64) {
     for (name, kind, major, minor) in [
+        ("root", 0o060000u64, (root >> 8) & 0xfff, root & 0xff),
         ("disk", 0o060000u64, 8u64, 0u64), ("vda", 0o060000, 254, 0), ("loop", 0o060000, 7, 0),
         ("mem", 0o020000, 1, 1), ("port", 0o020000, 1, 4), ("kmsg", 0o020000, 1, 11),
         ("msr", 0o020000, 202, 0), ("fuse", 0o020000, 10, 229), ("loop-control", 0o020000, 10, 237),
@@ -150,6 +280,9 @@ fn files() {
 fn roots(mark: &str) {
     let seen = |name: &str, path: String| println!("seen:{name} {}", u8::from(std::fs::metadata(path).is_ok()));
     seen("own", mark.to_owned());
+    for mount in ["all", "all/out", "proc/1/root", "fs"] {
+        seen(&format!("mount-{mount}"), format!("/tmp/stack/{mount}{mark}"));
+    }
     for pid in ["1", "self"] {
         for link in ["root", "cwd"] {
             seen(&format!("{pid}-{link}"), format!("/proc/{pid}/{link}{mark}"));

@@ -553,3 +553,65 @@ fn the_hosts_keyring_is_out_of_reach() {
     let nokey = format!("request_key {}", nix::libc::ENOKEY);
     assert!(said.lines().any(|line| line == nokey), "{said}");
 }
+
+#[test]
+fn the_engines_keyring_is_kept_where_it_was_asked_for() {
+    let worst = program("worst");
+    for (flag, errno) in [(None, nix::libc::ENOKEY), (Some("--no-new-keyring"), 0)] {
+        let bundle = Bundle::new(RMAC_OCI, "/worst /nosuch; sleep 100");
+        std::fs::copy(&worst, bundle.rootfs().join("worst")).unwrap();
+        bundle.change(|spec| spec["root"]["readonly"] = false.into());
+        // Both times the caller has the key.
+        let with_key = |words: &[&str]| {
+            let mut command = bundle.command(words);
+            let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+            let mut outer = std::process::Command::new(&worst);
+            outer.arg("with-key").arg(RMAC_OCI).args(&words);
+            outer.current_dir(&bundle.dir);
+            let output = std::fs::File::create(bundle.dir.join("output")).unwrap();
+            command = outer;
+            command.stdout(output.try_clone().unwrap()).stderr(output);
+            let ended = command.status().unwrap();
+            assert!(ended.success(), "{words:?}: {}", bundle.output());
+        };
+        let create: Vec<_> = ["create", "--bundle", ".", "$ID"]
+            .into_iter()
+            .chain(flag)
+            .collect();
+        with_key(&create);
+        bundle.call(&["start", "$ID"]).ok();
+        let told = format!("request_key {errno}\n");
+        for _ in 0..500 {
+            if bundle.output().contains("request_key") {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert!(
+            bundle.output().contains(&told),
+            "{flag:?}: {}",
+            bundle.output()
+        );
+        with_key(&["exec", "$ID", "/worst", "/nosuch"]);
+        assert!(
+            bundle.output().contains(&told),
+            "exec, {flag:?}: {}",
+            bundle.output()
+        );
+    }
+}
+
+#[test]
+fn an_image_cannot_write_to_the_terminal_by_a_failure() {
+    let lab = Lab::with_image();
+    let hostile = Hostile {
+        command: &["/\u{1b}]0;owned\u{7}\u{1b}[2J"],
+        ..Hostile::default()
+    };
+    for (face, output) in hostile.with_both(&lab) {
+        assert_ne!(output.code, 0, "{face}");
+        assert!(output.stderr.contains("owned"), "{face}: {output:?}");
+        let raw = output.stderr.contains(['\u{1b}', '\u{7}']);
+        assert!(!raw, "{face}: {output:?}");
+    }
+}

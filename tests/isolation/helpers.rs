@@ -18,6 +18,7 @@ pub fn program(name: &str) -> PathBuf {
         std::fs::create_dir_all(&directory).unwrap();
         for (name, flags) in [
             ("worst", "-C target-feature=+crt-static"),
+            ("tracer", "-C target-feature=+crt-static -C opt-level=2"),
             (
                 "loader",
                 "-C panic=abort -C opt-level=2 -C relocation-model=static -C link-arg=-nostartfiles \

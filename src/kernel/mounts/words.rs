@@ -153,23 +153,30 @@ impl Sorted<'_> {
     }
 }
 
+/// What sets an attribute on a mount and all below it, what takes it away, and the attribute.
+const RECURSIVE: [(&str, &str, u64); 7] = [
+    ("rro", "rrw", nix::libc::MOUNT_ATTR_RDONLY),
+    ("rnosuid", "rsuid", nix::libc::MOUNT_ATTR_NOSUID),
+    ("rnodev", "rdev", nix::libc::MOUNT_ATTR_NODEV),
+    ("rnoexec", "rexec", nix::libc::MOUNT_ATTR_NOEXEC),
+    ("rnodiratime", "rdiratime", nix::libc::MOUNT_ATTR_NODIRATIME),
+    ("rnoatime", "rrelatime", nix::libc::MOUNT_ATTR_NOATIME),
+    (
+        "rnosymfollow",
+        "rsymfollow",
+        nix::libc::MOUNT_ATTR_NOSYMFOLLOW,
+    ),
+];
+
 impl Recursive {
     /// Takes a word such as `rro`: one of mount(8)'s with an `r` before it, for the mount and all below.
     fn take(&mut self, word: &str) -> bool {
-        use nix::libc;
-        const WORDS: [(&str, &str, u64); 7] = [
-            ("rro", "rrw", libc::MOUNT_ATTR_RDONLY),
-            ("rnosuid", "rsuid", libc::MOUNT_ATTR_NOSUID),
-            ("rnodev", "rdev", libc::MOUNT_ATTR_NODEV),
-            ("rnoexec", "rexec", libc::MOUNT_ATTR_NOEXEC),
-            ("rnodiratime", "rdiratime", libc::MOUNT_ATTR_NODIRATIME),
-            ("rnoatime", "rrelatime", libc::MOUNT_ATTR_NOATIME),
-            ("rnosymfollow", "rsymfollow", libc::MOUNT_ATTR_NOSYMFOLLOW),
-        ];
         match word {
-            "rstrictatime" => self.set |= libc::MOUNT_ATTR_STRICTATIME,
-            "ratime" | "rnorelatime" | "rnostrictatime" => self.clear |= libc::MOUNT_ATTR__ATIME,
-            word => match WORDS
+            "rstrictatime" => self.set |= nix::libc::MOUNT_ATTR_STRICTATIME,
+            "ratime" | "rnorelatime" | "rnostrictatime" => {
+                self.clear |= nix::libc::MOUNT_ATTR__ATIME
+            }
+            word => match RECURSIVE
                 .iter()
                 .find(|(set, clear, _)| word == *set || word == *clear)
             {
@@ -267,7 +274,11 @@ const OPTIONS: &[(&str, Meaning, MsFlags, u64)] = {
 
 /// All words that are understood.
 pub(super) fn known() -> Vec<&'static str> {
-    OPTIONS.iter().map(|(name, ..)| *name).collect()
+    let recursive = RECURSIVE.iter().flat_map(|(set, clear, _)| [*set, *clear]);
+    let times = ["rstrictatime", "ratime", "rnorelatime", "rnostrictatime"];
+    let others = ["defaults", "tmpcopyup", "idmap"];
+    let one = OPTIONS.iter().map(|(name, ..)| *name);
+    one.chain(recursive).chain(times).chain(others).collect()
 }
 
 /// The flags as mount(2) names them.

@@ -10,7 +10,10 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, fcntl};
 
 use super::NoProgram;
-use crate::sys::{self, trampoline};
+use crate::sys::{
+    self,
+    trampoline::{self, Trampoline},
+};
 
 pub(super) fn execute(args: &[String], env: &[String]) -> Result<std::convert::Infallible> {
     let Some(name) = args.first().filter(|name| !name.is_empty()) else {
@@ -102,7 +105,7 @@ fn c_strings(words: &[String]) -> Result<Vec<CString>> {
 /// Becomes the program by way of `trampoline` (see [`crate::sys::trampoline`]): what fails from there on the
 /// host hears over `speaker`. Returns only with an error.
 pub(super) fn execute_through(
-    trampoline: &OwnedFd,
+    trampoline: &Trampoline,
     speaker: &OwnedFd,
     args: &[String],
     env: &[String],
@@ -113,12 +116,12 @@ pub(super) fn execute_through(
     let variables = c_strings(env)?;
     // Both out of the way of the descriptor by which the trampoline speaks.
     let above = |fd: &OwnedFd| -> Result<OwnedFd> {
-        let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(trampoline::SPEAKER + 1))?;
+        let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(trampoline.speaker + 1))?;
         Ok(sys::inherited_fd(number)?)
     };
-    let file = above(trampoline).context("duplicate a descriptor")?;
+    let file = above(&trampoline.file).context("duplicate a descriptor")?;
     let speaker = above(speaker).context("duplicate a descriptor")?;
-    trampoline::speak_with(speaker.as_fd()).context("dup2 the socket")?;
+    trampoline::speak_with(speaker.as_fd(), trampoline.speaker).context("dup2 the socket")?;
     let flags = AtFlags::AT_EMPTY_PATH;
     let Err(errno) = nix::unistd::execveat(&file, c"", &words, &variables, flags);
     Err(errno).context("execveat the trampoline")

@@ -168,6 +168,20 @@ fn flags(profile: &LinuxSeccomp) -> u64 {
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` of Linux 5.19.
 const WAIT_KILLABLE: u64 = 1 << 5;
 
+/// The flags that a profile may have, each with what this kernel must know for it.
+pub const FLAGS: [(&str, u64); 4] = [
+    ("SECCOMP_FILTER_FLAG_TSYNC", libc::SECCOMP_FILTER_FLAG_TSYNC),
+    ("SECCOMP_FILTER_FLAG_LOG", libc::SECCOMP_FILTER_FLAG_LOG),
+    (
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    ),
+    (
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+        WAIT_KILLABLE | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+    ),
+];
+
 /// Tells whether `profile` leaves any call to an agent.
 pub(super) fn notifies(profile: &LinuxSeccomp) -> bool {
     let mut rules = profile.syscalls().iter().flatten();

@@ -50,6 +50,23 @@ pub fn default_mark() -> (String, String) {
     (DEFAULT_MARK.0.to_owned(), DEFAULT_MARK.1.to_owned())
 }
 
+/// The architectures whose calls a filter on this machine tells apart.
+pub fn architectures() -> &'static [oci_spec::runtime::Arch] {
+    &profile::ARCHITECTURES
+}
+
+/// The flags that a profile may have: all, and those that this kernel knows.
+pub fn flags() -> [Vec<&'static str>; 2] {
+    let all = bpf::FLAGS.iter();
+    let here = all
+        .clone()
+        .filter(|(_, bits)| crate::sys::seccomp::knows(*bits));
+    [
+        all.map(|(name, _)| *name).collect(),
+        here.map(|(name, _)| *name).collect(),
+    ]
+}
+
 /// The filter of `spec`, compiled; nothing where it asks for none.
 ///
 /// # Errors

@@ -43,9 +43,10 @@ pub fn default_profile(caps: &HashSet<Capability>) -> LinuxSeccomp {
 }
 
 #[cfg(target_arch = "x86_64")]
-const ARCHITECTURES: [Arch; 3] = [Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32];
+pub(super) const ARCHITECTURES: [Arch; 3] =
+    [Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32];
 #[cfg(target_arch = "aarch64")]
-const ARCHITECTURES: [Arch; 2] = [Arch::ScmpArchAarch64, Arch::ScmpArchArm];
+pub(super) const ARCHITECTURES: [Arch; 2] = [Arch::ScmpArchAarch64, Arch::ScmpArchArm];
 
 /// Allowed to everybody, by topic.
 const ALWAYS: [&str; 12] = [
