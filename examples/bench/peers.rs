@@ -88,11 +88,8 @@ impl Peers {
     }
 
     fn start_docker(&mut self, at: &Path) -> Result<String> {
-        let at = at.display();
-        let words = format!(
-            "--data-root {at}/root --exec-root {at}/exec -p {at}/pid -H unix://{at}/socket --iptables=false \
-             --ip6tables=false --bridge=none --storage-driver overlay2"
-        );
+        let at = at.display().to_string();
+        let words = dockerd_words(&at);
         let log = std::fs::File::create(format!("{at}/log"))?;
         self.dockerd = Some(
             Command::new("dockerd")
@@ -128,6 +125,14 @@ impl Peers {
 
 /// The same macvlan network for all.
 pub const NETWORK: &str = "-d macvlan --subnet=172.16.86.0/24 --gateway=172.16.86.1 -o parent=eth0";
+
+/// dockerd's words, so that all of it lies below `at` and it leaves links and firewall alone.
+pub fn dockerd_words(at: &str) -> String {
+    format!(
+        "--data-root {at}/root --exec-root {at}/exec -p {at}/pid -H unix://{at}/socket --iptables=false \
+         --ip6tables=false --bridge=none --storage-driver overlay2"
+    )
+}
 
 /// Whether `program` can be found.
 pub fn is_there(program: &str) -> bool {
