@@ -8,6 +8,7 @@
 //! BENCH_ARCHIVE  the image as a docker archive     BENCH_ONLY     works to measure, all if empty
 //! ```
 
+mod fresh;
 mod measure;
 mod peers;
 mod report;

@@ -72,14 +72,22 @@ impl Peers {
                      --events-backend file --network-config-dir {at}/net"
                 );
                 Line::of(&format!("{call} load -q -i {archive}")).run()?;
-                Line::of(&format!("{call} network create {NETWORK} bench")).run()?;
+                Line::of(&format!(
+                    "{call} network create {} bench",
+                    network("172.16.88")
+                ))
+                .run()?;
                 Line::of(&format!("{call} run --rm --network bench {image} true")).run()?;
                 self.podman = Some(call);
             }
             _ => {
                 let call = self.start_docker(&at)?;
                 Line::of(&format!("{call} load -q -i {archive}")).run()?;
-                Line::of(&format!("{call} network create {NETWORK} bench")).run()?;
+                Line::of(&format!(
+                    "{call} network create {} bench",
+                    network("172.16.87")
+                ))
+                .run()?;
                 Line::of(&format!("{call} run --rm --network bench {image} true")).run()?;
                 self.docker = Some(call);
             }
@@ -88,11 +96,8 @@ impl Peers {
     }
 
     fn start_docker(&mut self, at: &Path) -> Result<String> {
-        let at = at.display();
-        let words = format!(
-            "--data-root {at}/root --exec-root {at}/exec -p {at}/pid -H unix://{at}/socket --iptables=false \
-             --ip6tables=false --bridge=none --storage-driver overlay2"
-        );
+        let at = at.display().to_string();
+        let words = dockerd_words(&at);
         let log = std::fs::File::create(format!("{at}/log"))?;
         self.dockerd = Some(
             Command::new("dockerd")
@@ -126,8 +131,19 @@ impl Peers {
     }
 }
 
-/// The same macvlan network for all.
-pub const NETWORK: &str = "-d macvlan --subnet=172.16.86.0/24 --gateway=172.16.86.1 -o parent=eth0";
+/// The same macvlan network for all but for its addresses: each engine hands out the first ones of its subnet, and the
+/// hardware address follows from them, so that in one subnet they would meet on the parent.
+fn network(subnet: &str) -> String {
+    format!("-d macvlan --subnet={subnet}.0/24 --gateway={subnet}.1 -o parent=eth0")
+}
+
+/// dockerd's words, so that all of it lies below `at` and it leaves links and firewall alone.
+pub fn dockerd_words(at: &str) -> String {
+    format!(
+        "--data-root {at}/root --exec-root {at}/exec -p {at}/pid -H unix://{at}/socket --iptables=false \
+         --ip6tables=false --bridge=none --storage-driver overlay2"
+    )
+}
 
 /// Whether `program` can be found.
 pub fn is_there(program: &str) -> bool {

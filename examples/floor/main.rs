@@ -26,11 +26,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use rmac::sys::{self, Clone, FsContext};
 
+mod filter;
+mod tree;
 mod wires;
 
 /// What is left out.
@@ -52,7 +53,7 @@ fn main() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let code = match words[..] {
         ["nothing"] => 0,
-        ["filter", file] => write_filter(file)?,
+        ["filter", file] => filter::write(file)?,
         ["clean", dir] => clean(Path::new(dir))?,
         ["run", layer, dir, parent, address, gateway, filter, program] => {
             let (address, prefix) = address.split_once('/').context("ADDRESS/PREFIX")?;
@@ -116,7 +117,7 @@ const CAPABILITIES: u64 = 0xa804_25fb;
 
 impl Run<'_> {
     fn run(&self) -> Result<i32> {
-        let filter = read_filter(self.filter)?;
+        let filter = filter::read(self.filter)?;
         let cgroups = self.make_cgroups()?;
         fs::create_dir(self.dir)?;
         for name in ["work", "root"] {
@@ -200,7 +201,7 @@ impl Run<'_> {
             self.make_mounts()?;
         }
         if self.without.has("masks") {
-            mask()?;
+            tree::mask()?;
         }
         nix::unistd::sethostname("floor")?;
         nix::unistd::pivot_root(".", ".")?;
@@ -281,7 +282,7 @@ impl Run<'_> {
             )?;
         }
         if self.without.has("devices") {
-            make_devices()?;
+            tree::make_devices()?;
         }
         Ok(())
     }
@@ -308,87 +309,6 @@ fn clean(dir: &Path) -> Result<i32> {
     Ok(0)
 }
 
-fn make_devices() -> Result<()> {
-    nix::sys::stat::umask(Mode::empty());
-    let bits = Mode::from_bits_truncate(0o666);
-    for (name, major, minor) in [
-        ("null", 1, 3),
-        ("zero", 1, 5),
-        ("full", 1, 7),
-        ("random", 1, 8),
-        ("urandom", 1, 9),
-        ("tty", 5, 0),
-    ] {
-        mknod(
-            &Path::new("dev").join(name),
-            SFlag::S_IFCHR,
-            bits,
-            makedev(major, minor),
-        )?;
-    }
-    for (name, to) in [
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-        ("ptmx", "pts/ptmx"),
-    ] {
-        std::os::unix::fs::symlink(to, Path::new("dev").join(name))?;
-    }
-    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
-    Ok(())
-}
-
-/// The paths that Docker hides, and those it lets be read only.
-fn mask() -> Result<()> {
-    let none: Option<&str> = None;
-    for path in [
-        "asound",
-        "acpi",
-        "interrupts",
-        "kcore",
-        "keys",
-        "latency_stats",
-        "timer_list",
-        "timer_stats",
-        "sched_debug",
-        "scsi",
-    ] {
-        let path = Path::new("proc").join(path);
-        match fs::metadata(&path) {
-            Ok(found) if found.is_dir() => {
-                mount(
-                    Some("tmpfs"),
-                    &path,
-                    Some("tmpfs"),
-                    MsFlags::MS_RDONLY,
-                    none,
-                )?;
-            }
-            Ok(_) => mount(Some("/dev/null"), &path, none, MsFlags::MS_BIND, none)?,
-            Err(_) => (),
-        }
-    }
-    if Path::new("sys/firmware").exists() {
-        mount(
-            Some("tmpfs"),
-            "sys/firmware",
-            Some("tmpfs"),
-            MsFlags::MS_RDONLY,
-            none,
-        )?;
-    }
-    for path in ["bus", "fs", "irq", "sys", "sysrq-trigger"] {
-        let path = Path::new("proc").join(path);
-        if path.exists() {
-            mount(Some(&path), &path, none, MsFlags::MS_BIND, none)?;
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-            mount(none, &path, none, flags, none)?;
-        }
-    }
-    Ok(())
-}
-
 /// One more process in the container of `pid`.
 fn exec(without: &Without, pid: i32, cgroup: &str, filter: &str, program: &str) -> Result<i32> {
     let container = sys::pidfd_open(Pid::from_raw(pid))?;
@@ -410,7 +330,7 @@ fn exec(without: &Without, pid: i32, cgroup: &str, filter: &str, program: &str) 
                 flags |= CloneFlags::CLONE_NEWNET;
             }
             // Read before the host's files are out of sight.
-            let filter = read_filter(filter)?;
+            let filter = filter::read(filter)?;
             setns(&container, flags)?;
             load(without, &filter, program)
         };
@@ -455,32 +375,4 @@ fn wait_for(pidfd: &OwnedFd) -> Result<i32> {
         WaitStatus::Exited(_, code) => Ok(code),
         other => bail!("{other:?}"),
     }
-}
-
-/// Writes the filter that rmac's default profile compiles to.
-fn write_filter(file: &str) -> Result<i32> {
-    use rmac::kernel::{capabilities, seccomp};
-    let set = capabilities::choose(capabilities::Base::Default, &[], &[])?;
-    let steps = seccomp::plan_profile(&seccomp::default_profile(&set))?;
-    let Some(seccomp::Step::Load(program)) = steps.first() else {
-        bail!("the profile makes no filter")
-    };
-    let bytes: Vec<u8> = program
-        .instructions
-        .iter()
-        .flat_map(|i| i.to_bytes())
-        .collect();
-    fs::write(file, bytes)?;
-    Ok(0)
-}
-
-fn read_filter(file: &str) -> Result<Vec<nix::libc::sock_filter>> {
-    let bytes = fs::read(file)?;
-    let instruction = |bytes: &[u8]| nix::libc::sock_filter {
-        code: u16::from_le_bytes([bytes[0], bytes[1]]),
-        jt: bytes[2],
-        jf: bytes[3],
-        k: u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
-    };
-    Ok(bytes.chunks_exact(8).map(instruction).collect())
 }

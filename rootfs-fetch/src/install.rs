@@ -241,9 +241,6 @@ impl Install<'_> {
         let mut index = Index::read(store.dir())?;
         make_private(&store.dir().join("configs"))?;
         fs_err::write(store.config_path(&id), &image.config_bytes)?;
-        // Before an image is promised, everything that belongs to it must be on the disk.
-        let dir = fs_err::File::open(store.dir())?;
-        nix::unistd::syncfs(&dir).context("cannot sync the image store")?;
         if index.by_id(&id).is_none() {
             let layers = image.layers.iter().map(|l| l.chain_id.clone()).collect();
             index.images.push(Record {
@@ -264,7 +261,8 @@ impl Install<'_> {
             .digests
             .extend(pinned.filter(|p| !record.digests.contains(p)));
         let record = record.clone();
-        index.write(store.dir())?;
+        // Before an image is promised, everything that belongs to it must be on the disk.
+        index.write_last(store.dir())?;
         store.image(&record)
     }
 

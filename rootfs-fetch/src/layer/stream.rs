@@ -1,8 +1,8 @@
-//! Streams: from compressed blob to tar bytes, decompressed and hashed in a thread of its own.
+//! Streams: from compressed blob to tar bytes, decompressed in a thread of its own.
 //!
-//! Decompressing and hashing keep one processor busy, making files another, so they are two threads with a short
-//! queue between them: memory stays flat however big the layer is. Which compression it is, the first bytes say; a
-//! media type can lie. RFC 1952 (gzip), RFC 8878 (zstd).
+//! Decompressing keeps one processor busy, hashing the plain bytes and making files another, so they are two threads
+//! with a short queue between them: memory stays flat however big the layer is. Which compression it is, the first
+//! bytes say; a media type can lie. RFC 1952 (gzip), RFC 8878 (zstd).
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +34,7 @@ pub fn decompressed<T>(
             receiver: Some(receiver),
             chunk: Vec::new(),
             read: 0,
+            hasher: Hasher::default(),
         };
         let consumed = consume(&mut chunks);
         if consumed.is_ok() {
@@ -44,9 +45,9 @@ pub fn decompressed<T>(
         // a full disk is no reason to go on reading.
         let nonsense = |error: &anyhow::Error| !error.chain().any(comes_from_the_system);
         doubted.store(consumed.as_ref().is_err_and(nonsense), Ordering::Release);
-        drop(chunks);
+        let digest = chunks.hang_up();
         match (producer.join(), consumed) {
-            (Ok(Ok(Some(digest))), Ok(value)) => Ok((value, digest)),
+            (Ok(Ok(Plain::All)), Ok(value)) => Ok((value, digest)),
             // The damage in the stream is the cause, whatever the consumer made of it.
             (Ok(Err(error)), _) => Err(error),
             (_, Err(error)) => Err(error),
@@ -80,17 +81,24 @@ pub struct Chunks {
     receiver: Option<Receiver<Vec<u8>>>,
     chunk: Vec<u8>,
     read: usize,
+    hasher: Hasher,
 }
 
 impl Chunks {
     fn next_chunk(&mut self) -> bool {
         match self.receiver.as_ref().and_then(|r| r.recv().ok()) {
             Some(chunk) => {
+                self.hasher.update(&chunk);
                 (self.chunk, self.read) = (chunk, 0);
                 true
             }
             None => false,
         }
+    }
+
+    /// Wants no more; the digest of all chunks that came.
+    fn hang_up(self) -> Digest {
+        self.hasher.finish()
     }
 }
 
@@ -114,40 +122,38 @@ fn comes_from_the_system(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// What became of the plain bytes.
 enum Plain {
-    /// All were handed on; their digest.
-    All(Digest),
+    /// All were handed on.
+    All,
     /// The consumer hung up.
     Unwanted,
     /// The compressed stream is damaged.
     Damaged(io::Error),
 }
 
-/// Returns `None` when the consumer hung up. A blob of which the bytes make no sense is read to its end all
+/// Hands on the plain bytes. A blob of which the bytes make no sense is read to its end all
 /// the same, so that a wrong digest is told as what it is.
 fn produce(
     mut blob: impl Read,
     limit: u64,
     sender: SyncSender<Vec<u8>>,
     doubted: &AtomicBool,
-) -> Result<Option<Digest>> {
+) -> Result<Plain> {
     let plain = inflate(&mut blob, limit, &sender)?;
     drop(sender);
     let to_the_end = match &plain {
-        Plain::All(_) | Plain::Damaged(_) => true,
+        Plain::All | Plain::Damaged(_) => true,
         Plain::Unwanted => doubted.load(Ordering::Acquire),
     };
     if to_the_end {
         io::copy(&mut blob, &mut io::sink()).context("cannot read the layer")?;
     }
     match plain {
-        Plain::All(digest) => Ok(Some(digest)),
-        Plain::Unwanted => Ok(None),
         Plain::Damaged(error) => Err(error).context("cannot read the layer"),
+        plain => Ok(plain),
     }
 }
 
 fn inflate(blob: &mut impl Read, limit: u64, sender: &SyncSender<Vec<u8>>) -> Result<Plain> {
-    let mut hasher = Hasher::default();
     let mut total: u64 = 0;
     let mut plain = decoder(blob)?;
     loop {
@@ -162,7 +168,7 @@ fn inflate(blob: &mut impl Read, limit: u64, sender: &SyncSender<Vec<u8>>) -> Re
             }
         }
         if filled == 0 {
-            return Ok(Plain::All(hasher.finish()));
+            return Ok(Plain::All);
         }
         chunk.truncate(filled);
         total += filled as u64;
@@ -171,7 +177,6 @@ fn inflate(blob: &mut impl Read, limit: u64, sender: &SyncSender<Vec<u8>>) -> Re
                 "the layer inflates to more than {limit} bytes, which looks like a bomb; allow more with the limit on unpacked bytes"
             );
         }
-        hasher.update(&chunk);
         if sender.send(chunk).is_err() {
             return Ok(Plain::Unwanted);
         }

@@ -71,9 +71,25 @@ impl Index {
 
     /// Replaces the file in `dir`. The caller holds the lock.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
+        self.write_after(dir, |file| Ok(file.sync_all()?))
+    }
+
+    /// The same, after everything else of the store has come to the disk together with the new content: one wait
+    /// instead of two.
+    pub(crate) fn write_last(&self, dir: &Path) -> Result<()> {
+        self.write_after(dir, |file| {
+            nix::unistd::syncfs(file).context("cannot sync the image store")
+        })
+    }
+
+    fn write_after(
+        &self,
+        dir: &Path,
+        sync: impl FnOnce(&fs_err::File) -> Result<()>,
+    ) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
-        replace(&dir.join("images.json"), &text)
+        replace(&dir.join("images.json"), &text, sync)
     }
 
     /// The image with this name, id, or beginning of an id. Names win over ids, as with Docker.
@@ -136,13 +152,18 @@ impl Record {
     }
 }
 
-/// Writes a file so that whoever looks sees the old content or the new one, even after a power cut.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes a file so that whoever looks sees the old content or the new one, even after a power cut. `sync` brings the
+/// new content to the disk, before it gets its name.
+fn replace(
+    path: &Path,
+    bytes: &[u8],
+    sync: impl FnOnce(&fs_err::File) -> Result<()>,
+) -> Result<()> {
     let temporary = path.with_extension(format!("json.{}", std::process::id()));
     let written = (|| -> Result<()> {
         let mut file = fs_err::File::create(&temporary)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        sync(&file)?;
         fs_err::rename(&temporary, path)?;
         if let Some(dir) = path.parent() {
             fs_err::File::open(dir)?.sync_all()?;
