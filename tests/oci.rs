@@ -548,8 +548,24 @@ fn links_of_the_host_move_into_the_container_with_their_addresses() {
         said.stdout, "inet 192.0.2.7/24\ninet6 2001:db8::7/64\nup\n1\n0\n",
         "{said:?}"
     );
+    // A namespace that exists already: the loopback in it is not the runtime's to switch on.
+    bundle.change(|spec| {
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        let network = namespaces.iter_mut().find(|one| one["type"] == "network");
+        network.unwrap()["path"] = bundle.dir.join("netns").to_str().into();
+    });
+    let joined = format!(
+        "unshare --net sleep 1000 & trap \"kill $!\" EXIT; ln -s /proc/$!/ns/net netns
+         until [ $(readlink /proc/$!/ns/net) != $(readlink /proc/self/ns/net) ]; do sleep 0.01; done
+         {host}; nsenter --net=netns ip -o link show dev lo | grep -o 'state .....'"
+    );
+    let said = call(&joined);
+    assert_eq!(
+        said.stdout, "inet 192.0.2.7/24\ninet6 2001:db8::7/64\nup\n1\n0\nstate DOWN \n",
+        "{said:?}"
+    );
     bundle.change(|spec| spec["linux"]["netDevices"] = json!({ "none": {} }));
-    call("\"$@\"").says("look for the link none: ENODEV");
+    call("ln -sfn /proc/self/ns/net netns; \"$@\"").says("look for the link none: ENODEV");
 }
 
 #[test]

@@ -25,10 +25,12 @@ pub enum Step {
     /// root, so it can be made only after the container's cgroup has been entered.
     Unshare(CloneFlags),
     /// Let the children that are made from now on be born into the container's pid namespace; the
-    /// process itself stays where it is.
+    /// process itself stays where it is, but for the user namespace where that is entered with it.
     JoinPids {
         /// The container's first process.
         pid: i32,
+        /// The pid namespace, and with it the user namespace for an ordinary user, whom nothing else lets in.
+        flags: CloneFlags,
     },
     /// Enter a namespace that exists already, by its file: child; for a pid namespace the host, whose
     /// next child is born there.
@@ -108,10 +110,27 @@ pub fn plan_join(spec: &Spec, pid: i32) -> [Step; 3] {
     let listed: CloneFlags = all(spec).map(|namespace| flag(namespace.typ())).collect();
     let flags = listed - CloneFlags::CLONE_NEWPID;
     [
-        Step::JoinPids { pid },
+        Step::JoinPids {
+            pid,
+            flags: CloneFlags::CLONE_NEWPID,
+        },
         Step::Clone(CloneFlags::empty()),
         Step::Join { pid, flags },
     ]
+}
+
+/// The file of the namespace of this type that `spec` enters, where that exists already.
+pub fn file(spec: &Spec, wanted: LinuxNamespaceType) -> Option<PathBuf> {
+    all(spec).find(|one| one.typ() == wanted)?.path().clone()
+}
+
+/// Moves the entry into the user namespace from the step `last` of [`plan_join`] to its step `first`, for a caller
+/// who is an ordinary user: only in there may that one enter the pid namespace.
+pub fn user_first(first: &mut Step, last: &mut Step) {
+    if let (Step::JoinPids { flags: early, .. }, Step::Join { flags, .. }) = (first, last) {
+        *early |= *flags & CloneFlags::CLONE_NEWUSER;
+        *flags -= CloneFlags::CLONE_NEWUSER;
+    }
 }
 
 /// Tells whether `spec` asks for a namespace of its own of this type.
@@ -166,7 +185,9 @@ impl Step {
             Step::Unshare(_) => Shell::Note(
                 "unshare --cgroup stands above: the script enters the cgroup before it".into(),
             ),
-            Step::JoinPids { pid } => Shell::Bash(format!("nsenter --target {pid} --pid")),
+            Step::JoinPids { pid, flags } => {
+                Shell::Bash(format!("nsenter --target {pid} {}", options(*flags)))
+            }
             Step::JoinFile { path, flag } => Shell::Bash(format!(
                 "nsenter {}={}",
                 options(*flag),
@@ -185,11 +206,11 @@ impl Step {
         match self {
             Step::Clone(_) => Ok(()),
             Step::Unshare(flags) => nix::sched::unshare(*flags).context("unshare"),
-            Step::JoinPids { pid } => {
+            Step::JoinPids { pid, flags } => {
                 let pidfd =
                     sys::pidfd_open(Pid::from_raw(*pid)).context("pidfd_open the container")?;
                 let pidfd = container.insert(pidfd);
-                nix::sched::setns(pidfd, CloneFlags::CLONE_NEWPID).context("setns")
+                nix::sched::setns(pidfd, *flags).context("setns")
             }
             Step::JoinFile { path, flag } => {
                 let file = std::fs::File::open(path)
@@ -213,7 +234,9 @@ impl fmt::Display for Step {
         match self {
             Step::Clone(flags) => write!(f, "clone3({}|CLONE_PIDFD)", names(*flags)),
             Step::Unshare(flags) => write!(f, "unshare({})", names(*flags)),
-            Step::JoinPids { pid } => write!(f, "setns(pidfd of {pid}, CLONE_NEWPID)"),
+            Step::JoinPids { pid, flags } => {
+                write!(f, "setns(pidfd of {pid}, {})", names(*flags))
+            }
             Step::JoinFile { path, flag } => write!(f, "setns({path:?}, {})", names(*flag)),
             Step::TimeOffsets(_) => write!(
                 f,

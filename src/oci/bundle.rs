@@ -109,10 +109,10 @@ fn check_shared_mounts(spec: &Spec) -> Result<()> {
 /// What rmac-oci cannot do is an error here, not silence.
 fn check_supported(spec: &Spec) -> Result<()> {
     let linux = spec.linux().as_ref();
-    let own_network = namespaces::has(spec, LinuxNamespaceType::Network);
+    let network = namespaces::listed(spec, LinuxNamespaceType::Network);
     let devices = linux.and_then(|linux| linux.net_devices().as_ref());
-    if !own_network && devices.is_some_and(|devices| !devices.is_empty()) {
-        bail!("linux.netDevices needs a network namespace that is made for the container");
+    if !network && devices.is_some_and(|devices| !devices.is_empty()) {
+        bail!("linux.netDevices needs a network namespace, and linux.namespaces has none");
     }
     if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
         bail!("linux.intelRdt is not supported");

@@ -11,14 +11,10 @@ const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.
 #[derive(Debug, Parser)]
 #[command(name = "rmac-oci", version = VERSION, disable_help_subcommand = true)]
 pub struct Cli {
-    /// Where the state of containers is kept
-    #[arg(
-        long,
-        global = true,
-        default_value = "/run/rmac-oci",
-        value_name = "DIR"
-    )]
-    pub root: PathBuf,
+    /// Where the state of containers is kept: by default /run/rmac-oci, for an ordinary user
+    /// $XDG_RUNTIME_DIR/rmac-oci
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
     /// A file that errors are also written to
     #[arg(long, global = true, value_name = "FILE")]
     pub log: Option<PathBuf>,
@@ -290,4 +286,7 @@ pub struct SpecArgs {
     /// Where config.json is written
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     pub bundle: PathBuf,
+    /// For an ordinary user: in a user namespace, of which that user is root
+    #[arg(long)]
+    pub rootless: bool,
 }

@@ -92,6 +92,7 @@ fn make(
         stdio: stdio(terminal, args.console_socket.as_deref())?,
         gate: Some(gate(store, &record.id)?),
         private: vec![lock.as_raw_fd()],
+        rootless: !nix::unistd::geteuid().is_root(),
         ..Place::default()
     };
     let mut keeper = Keeper { store, record };
@@ -125,8 +126,11 @@ impl Listener for Keeper<'_> {
 
     fn born(&mut self, pid: Pid) -> Result<()> {
         // Where the child was born into another's pid namespace, hooks are not to follow it.
-        let own = std::fs::File::open("/proc/self/ns/pid").context("open our pid namespace")?;
-        nix::sched::setns(own, CloneFlags::CLONE_NEWPID).context("setns back")?;
+        let link = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}"));
+        if link("pid").ok() != link("pid_for_children").ok() {
+            let own = std::fs::File::open("/proc/self/ns/pid").context("open our pid namespace")?;
+            nix::sched::setns(own, CloneFlags::CLONE_NEWPID).context("setns back")?;
+        }
         self.record.process = Some(ProcessId::of(pid.as_raw())?);
         self.store.save(&self.record)
     }

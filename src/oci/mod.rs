@@ -52,10 +52,13 @@ pub fn run(cli: Cli) -> Result<u8> {
         cli.command,
         Command::Create(_) | Command::Run(_) | Command::Exec(_)
     ) {
-        protect::protect()?;
+        match nix::unistd::geteuid().is_root() {
+            true => protect::protect()?,
+            false => protect::protect_own_file()?,
+        }
     }
     let log = log::Log::of(&cli);
-    let store = Store::new(cli.root);
+    let store = Store::new(state::root(cli.root)?);
     match cli.command {
         Command::Create(args) => create::create(&store, &args, cli.systemd_cgroup, &log).map(|_| 0),
         Command::Run(args) => start::run(&store, &args, cli.systemd_cgroup, &log),
