@@ -40,7 +40,7 @@ pub enum Step {
         /// Its kind.
         flag: CloneFlags,
     },
-    /// Give the clocks of the new time namespace their offsets; execve(2) enters it.
+    /// Give the clocks of the new time namespace their offsets, while nobody is in it.
     TimeOffsets(Vec<(String, i64, u32)>),
     /// Enter the container's other namespaces.
     Join {
@@ -60,9 +60,14 @@ pub fn plan(spec: &Spec) -> (Step, Vec<Step>) {
         unshare.push(Step::Unshare(late));
     }
     if wanted.contains(NEWTIME) {
-        // Its clocks can be set only while nobody is in it, so it is made apart and entered by execve.
+        // Its clocks can be set only while nobody is in it, so it is made apart and entered then. (Since Linux 6.3
+        // execve enters it, too; before, the program would have the host's clocks, and its children others.)
         unshare.push(Step::Unshare(NEWTIME));
         unshare.extend(time_offsets(spec));
+        unshare.push(Step::JoinFile {
+            path: "/proc/self/ns/time_for_children".into(),
+            flag: NEWTIME,
+        });
     }
     (Step::Clone(wanted - late - NEWTIME), unshare)
 }

@@ -40,10 +40,12 @@ pub fn create(
     log: &Log,
 ) -> Result<launch::Running> {
     reserve(args.preserve_fds)?;
-    let (directory, spec, rootfs) = bundle::load(&args.bundle, &args.id, systemd)?;
-    let process = spec.process().as_ref();
-    for words in process.map_or(vec![], |process| bundle::unheeded(process, &spec)) {
-        log.warn(words);
+    let (directory, mut spec, rootfs) = bundle::load(&args.bundle, &args.id, systemd)?;
+    let linux = spec.linux().as_ref();
+    let label = linux.and_then(|linux| linux.mount_label().clone());
+    if let Some(process) = spec.process_mut() {
+        let unheeded = bundle::unheeded(process, label.as_deref());
+        unheeded.into_iter().for_each(|words| log.warn(words));
     }
     let lock = store.make(&args.id)?;
     let shared = !namespaces::listed(&spec, LinuxNamespaceType::Mount);

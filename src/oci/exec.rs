@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec, UserBuilder};
 
 use super::cli::ExecArgs;
+use super::log::Log;
 use super::state::{Record, Status, Store};
 use super::{agent, bundle, create, start};
 use crate::kernel::cgroups::Layout;
@@ -38,7 +39,7 @@ fn check(store: &Store, record: &Record, args: &ExecArgs) -> Result<()> {
 ///
 /// # Errors
 /// The container does not run, or the program cannot be started.
-pub fn exec(store: &Store, args: &ExecArgs, debug: bool) -> Result<u8> {
+pub fn exec(store: &Store, args: &ExecArgs, debug: bool, log: &Log) -> Result<u8> {
     create::reserve(args.preserve_fds)?;
     let record = store.load(&args.id)?;
     check(store, &record, args)?;
@@ -50,6 +51,8 @@ pub fn exec(store: &Store, args: &ExecArgs, debug: bool) -> Result<u8> {
     if args.process.is_none() {
         bundle::settle(&mut process)?;
     }
+    let unheeded = bundle::unheeded(&mut process, None);
+    unheeded.into_iter().for_each(|words| log.warn(words));
     enter_below(&mut spec, args.cgroup.as_deref())?;
     let mut plan = plan::plan_exec(
         &spec,

@@ -68,7 +68,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Delete(args) => kill::delete(&store, &args.id, args.force, &log).map(|()| 0),
         Command::List(args) => show::list(&store, &args).map(|()| 0),
         Command::Ps(args) => show::ps(&store, &args).map(|()| 0),
-        Command::Exec(args) => exec::exec(&store, &args, cli.debug),
+        Command::Exec(args) => exec::exec(&store, &args, cli.debug, &log),
         Command::Pause(one) => limits::pause(&store, &one.id).map(|()| 0),
         Command::Resume(one) => limits::resume(&store, &one.id).map(|()| 0),
         Command::Update(args) => limits::update(&store, &args).map(|()| 0),

@@ -131,10 +131,10 @@ pub fn features() -> Result<()> {
                 "operators": ["SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE",
                               "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ"],
             },
-            "apparmor": { "enabled": false },
-            "selinux": { "enabled": false },
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
             "intelRdt": { "enabled": false },
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "mountExtensions": { "idmap": { "enabled": true } },
         },
         "annotations": { "org.rmac.version": env!("CARGO_PKG_VERSION") },
     });
