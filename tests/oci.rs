@@ -417,7 +417,7 @@ fn limits_change_as_with_crun_and_runc() {
     let updates: [&[&str]; 6] = [
         &["--cpu-period", "50000"],
         &["--cpu-quota", "30000"],
-        &["--memory", "50M"],
+        &["--memory", "52428800"],
         &["--memory", "80M"],
         &["--pids-limit", "-1"],
         &["--cpu-quota", "-1"],
@@ -433,18 +433,23 @@ fn limits_change_as_with_crun_and_runc() {
         bundle.create().ok();
         bundle.call(&["start", "$ID"]).ok();
         let change = |words: &&[&str]| {
-            bundle.call(&[&["update"], *words, &["$ID"]].concat()).ok();
-            bundle.call(&["exec", "$ID", "sh", "-c", show]).ok()
+            let code = bundle.call(&[&["update"], *words, &["$ID"]].concat()).code;
+            let shown = bundle.call(&["exec", "$ID", "sh", "-c", show]).ok();
+            format!("{code} {shown}")
         };
         updates.iter().map(change).collect()
     };
     let ours = observe(RMAC_OCI);
     let both_kept = [&ours[0], &ours[1]].map(|shown| shown.split_whitespace().collect::<Vec<_>>());
-    assert_eq!(both_kept[0][2..], ["20000", "50000"], "{ours:?}");
-    assert_eq!(both_kept[1][2..], ["30000", "50000"], "{ours:?}");
-    for peer in peers() {
-        assert_eq!(ours, observe(peer), "{peer}");
-    }
+    assert_eq!(both_kept[0][3..], ["20000", "50000"], "{ours:?}");
+    assert_eq!(both_kept[1][3..], ["30000", "50000"], "{ours:?}");
+    assert!(ours.iter().all(|said| said.starts_with("0 ")), "{ours:?}");
+    // Where the peers differ from each other, one of them will do: crun 1.8 knows no 80M.
+    let theirs: Vec<_> = peers().into_iter().map(observe).collect();
+    assert!(
+        theirs.is_empty() || theirs.contains(&ours),
+        "{ours:?} {theirs:?}"
+    );
 }
 
 #[test]
