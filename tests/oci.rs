@@ -420,7 +420,7 @@ fn limits_change_as_with_crun_and_runc() {
         &["--memory", "52428800"],
         &["--memory", "80M"],
         &["--pids-limit", "-1"],
-        &["--cpu-quota", "-1"],
+        &["--cpu-quota", "-1", "--cpu-period", "100000"],
     ];
     let show = "cd /sys/fs/cgroup; cat pids.max memory.max cpu.max 2>/dev/null ||
         cat pids/pids.max memory/memory.limit_in_bytes cpu*/cpu.cfs_quota_us cpu*/cpu.cfs_period_us";
