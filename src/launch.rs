@@ -219,8 +219,12 @@ fn attempt(
     };
     drop(theirs);
     listener.took(Side::Host, &plan.clone, before.elapsed());
-    let wires = !plan.wire.is_empty();
-    let netns = wires.then(|| netns::of_process(pid).ok()).flatten();
+    let wires = !plan.wire.is_empty() && !child::wires_itself(plan, place);
+    let open = || match &plan.netns {
+        Some(file) => netns::open(file),
+        None => netns::of_process(pid),
+    };
+    let netns = wires.then(|| open().ok()).flatten();
     let wired = map(plan, place, pid, &ours, listener)
         .and_then(|()| wire(plan, place, taken, netns.as_ref(), listener));
     // On Linux a socket that closes without "go" ends the child, so it needs no killing here.

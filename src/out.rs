@@ -6,6 +6,7 @@
 //! sizes are decimal ("8.31MB"). Text that somebody else wrote (an image's labels, a server's
 //! answer) goes through [`escape`], since a terminal obeys the control characters in it.
 
+use anyhow::{Context, Result, bail};
 use std::borrow::Cow;
 
 use jiff::Timestamp;
@@ -85,6 +86,30 @@ pub fn size(bytes: u64) -> String {
         false => &digits,
     };
     format!("{digits}{}", UNITS[unit])
+}
+
+/// A size such as `512m`, in bytes; the letters stand for powers of 1024, as with Docker.
+///
+/// # Errors
+/// It is none.
+pub fn read_size(text: &str) -> Result<i64> {
+    let lower = text.to_lowercase();
+    let number = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match lower[number.len()..].trim_end_matches('b') {
+        "" => 0,
+        "k" | "ki" => 10,
+        "m" | "mi" => 20,
+        "g" | "gi" => 30,
+        "t" | "ti" => 40,
+        _ => bail!("invalid size: '{text}'"),
+    };
+    let number: f64 = number
+        .trim()
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite() && *number >= 0.0)
+        .with_context(|| format!("invalid size: '{text}'"))?;
+    Ok((number * (1u64 << shift) as f64) as i64)
 }
 
 /// `text` cut to `width` columns of a terminal, the last of them "…" where something was cut off.
@@ -250,6 +275,16 @@ mod tests {
             let then = Timestamp::from_second(now.as_second() - seconds).unwrap();
             assert_eq!(ago(then, now), text, "{seconds} s");
         }
+    }
+
+    #[test]
+    fn sizes_have_dockers_units() {
+        assert_eq!(read_size("512m").unwrap(), 512 << 20);
+        assert_eq!(read_size("1.5GiB").unwrap(), 3 << 29);
+        assert_eq!(read_size("100").unwrap(), 100);
+        assert_eq!(read_size("7kb").unwrap(), 7 << 10);
+        assert!(read_size("many").is_err());
+        assert!(read_size("1x").is_err());
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Plan {
     pub map: Vec<Step>,
     /// By the host, beside `prepare`.
     pub wire: Vec<Step>,
+    /// The file of the network namespace that `wire` works in, where that is not made with the clone.
+    pub netns: Option<PathBuf>,
     /// By the child, beside `wire`.
     pub prepare: Vec<Step>,
     /// By the host, when all is prepared: hooks.
@@ -142,6 +144,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
         cgroup: born_into(inputs.layout, path),
         map: map.into_iter().map(Step::Ids).collect(),
         wire,
+        netns: None,
         prepare,
         meet: vec![],
         enter: enter(spec, process, inputs.first, id_of(path))?,
@@ -187,11 +190,8 @@ pub fn plan_bundle(bundle: &Bundle<'_>) -> Result<Plan> {
     let mut prepare: Vec<Step> = walk_in.into_iter().map(Step::Cgroup).collect();
     prepare.extend(join.into_iter().chain(unshare).map(Step::Namespace));
     prepare.extend(become_root.into_iter().map(Step::Ids));
-    let wire = if namespaces::has(spec, LinuxNamespaceType::Network) {
-        wire::of_bundle(spec)
-    } else {
-        vec![]
-    };
+    let own_network = namespaces::has(spec, LinuxNamespaceType::Network);
+    let wire = wire::of_bundle(spec, own_network).into_iter();
     let directory = Step::Rootfs(rootfs::Step::Directory(bundle.rootfs.to_owned()));
     let (fetched, mounts) = tree::fetch(mounts::plan(spec, layout)?, mounts::Which::Mapped);
     host.extend(fetched);
@@ -211,7 +211,8 @@ pub fn plan_bundle(bundle: &Bundle<'_>) -> Result<Plan> {
         clone: Step::Namespace(clone),
         cgroup: born_into(layout, path),
         map: map.into_iter().map(Step::Ids).collect(),
-        wire: wire.into_iter().map(Step::Link).collect(),
+        wire: wire.map(Step::Link).collect(),
+        netns: namespaces::file(spec, LinuxNamespaceType::Network),
         prepare,
         meet: hooks(Moment::Prestart)
             .chain(hooks(Moment::CreateRuntime))
@@ -259,6 +260,7 @@ pub fn plan_exec(
         cgroup: born_into(layout, path),
         map: vec![],
         wire: vec![],
+        netns: None,
         prepare,
         meet: vec![],
         enter: enter(

@@ -99,8 +99,9 @@ pub struct Place {
     pub gate: Option<OwnedFd>,
     /// The child's end of the talk with the host.
     pub speaker: Option<OwnedFd>,
-    /// The host is an ordinary user: it can open the child's network namespace only while the child lets others
-    /// look into it, so the child shuts them out late. Nobody else is in the new pid namespace by then.
+    /// The host is an ordinary user: it can open the child's network namespace, and write the table of its user
+    /// namespace, only while the child lets others look into it, so the child shuts them out late. Nobody else is
+    /// in the new pid namespace by then.
     pub rootless: bool,
     /// User namespaces made to translate the owners of mounts, by their tables.
     pub lent: Vec<(ids::Table, OwnedFd)>,

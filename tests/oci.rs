@@ -353,6 +353,18 @@ const CASES: &[Case] = &[
         script: "hostname; readlink /proc/self/ns/uts /proc/self/ns/ipc",
     },
     Case {
+        name: "its own cgroups over a /sys of the host's",
+        change: |spec| {
+            for mount in spec["mounts"].as_array_mut().unwrap() {
+                if mount["destination"] == "/sys" {
+                    *mount = json!({ "destination": "/sys", "type": "none", "source": "/sys",
+                        "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] });
+                }
+            }
+        },
+        script: "grep -c . /sys/fs/cgroup/cgroup.procs || grep -c . /sys/fs/cgroup/pids/cgroup.procs",
+    },
+    Case {
         name: "an exit code",
         change: |_| (),
         script: "exit 42",
@@ -397,6 +409,47 @@ fn cases_end_as_with_crun_and_runc() {
         }
     }
     assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+#[test]
+fn limits_change_as_with_crun_and_runc() {
+    let _tree = Tree::shared();
+    let updates: [&[&str]; 6] = [
+        &["--cpu-period", "50000"],
+        &["--cpu-quota", "30000"],
+        &["--memory", "52428800"],
+        &["--memory", "80M"],
+        &["--pids-limit", "-1"],
+        &["--cpu-quota", "-1", "--cpu-period", "100000"],
+    ];
+    let show = "cd /sys/fs/cgroup; cat pids.max memory.max cpu.max 2>/dev/null ||
+        cat pids/pids.max memory/memory.limit_in_bytes cpu*/cpu.cfs_quota_us cpu*/cpu.cfs_period_us";
+    let observe = |runtime: &str| -> Vec<String> {
+        let bundle = Bundle::shared(runtime, "sleep 1000");
+        bundle.change(|spec| {
+            spec["linux"]["resources"] = json!({ "pids": { "limit": 20 },
+                "memory": { "limit": 33554432 }, "cpu": { "quota": 20000, "period": 100000 } });
+        });
+        bundle.create().ok();
+        bundle.call(&["start", "$ID"]).ok();
+        let change = |words: &&[&str]| {
+            let code = bundle.call(&[&["update"], *words, &["$ID"]].concat()).code;
+            let shown = bundle.call(&["exec", "$ID", "sh", "-c", show]).ok();
+            format!("{code} {shown}")
+        };
+        updates.iter().map(change).collect()
+    };
+    let ours = observe(RMAC_OCI);
+    let both_kept = [&ours[0], &ours[1]].map(|shown| shown.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(both_kept[0][3..], ["20000", "50000"], "{ours:?}");
+    assert_eq!(both_kept[1][3..], ["30000", "50000"], "{ours:?}");
+    assert!(ours.iter().all(|said| said.starts_with("0 ")), "{ours:?}");
+    // Where the peers differ from each other, one of them will do: crun 1.8 knows no 80M.
+    let theirs: Vec<_> = peers().into_iter().map(observe).collect();
+    assert!(
+        theirs.is_empty() || theirs.contains(&ours),
+        "{ours:?} {theirs:?}"
+    );
 }
 
 #[test]
@@ -548,12 +601,28 @@ fn links_of_the_host_move_into_the_container_with_their_addresses() {
         said.stdout, "inet 192.0.2.7/24\ninet6 2001:db8::7/64\nup\n1\n0\n",
         "{said:?}"
     );
+    // A namespace that exists already: the loopback in it is not the runtime's to switch on.
+    bundle.change(|spec| {
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        let network = namespaces.iter_mut().find(|one| one["type"] == "network");
+        network.unwrap()["path"] = bundle.dir.join("netns").to_str().into();
+    });
+    let joined = format!(
+        "unshare --net sleep 1000 & trap \"kill $!\" EXIT; ln -s /proc/$!/ns/net netns
+         until [ $(readlink /proc/$!/ns/net) != $(readlink /proc/self/ns/net) ]; do sleep 0.01; done
+         {host}; nsenter --net=netns ip -o link show dev lo | grep -o 'state .....'"
+    );
+    let said = call(&joined);
+    assert_eq!(
+        said.stdout, "inet 192.0.2.7/24\ninet6 2001:db8::7/64\nup\n1\n0\nstate DOWN \n",
+        "{said:?}"
+    );
     bundle.change(|spec| spec["linux"]["netDevices"] = json!({ "none": {} }));
-    call("\"$@\"").says("look for the link none: ENODEV");
+    call("ln -sfn /proc/self/ns/net netns; \"$@\"").says("look for the link none: ENODEV");
 }
 
 #[test]
-fn what_cannot_be_done_is_refused_and_what_is_left_undone_is_logged() {
+fn what_cannot_be_done_is_refused() {
     let bundle = Bundle::shared(RMAC_OCI, "true");
     let refused = |part: &str, value: Value, says: &str| {
         bundle.change(|spec| spec["linux"][part] = value);
@@ -571,15 +640,39 @@ fn what_cannot_be_done_is_refused_and_what_is_left_undone_is_logged() {
     );
     let rdma = json!({ "rdma": { "mlx": { "hcaHandles": 1 } } });
     refused("resources", rdma, "rdma is not supported");
-    bundle.change(|spec| spec["process"]["apparmorProfile"] = "strict".into());
-    bundle
-        .call(&["--log", "log", "run", "--bundle", ".", "$ID"])
-        .ok();
-    let log = std::fs::read_to_string(bundle.dir.join("log")).unwrap();
-    assert!(
-        log.contains("level=warning") && log.contains("apparmorProfile is not applied"),
-        "{log}"
-    );
+}
+
+#[test]
+fn labels_are_the_security_modules_or_told_in_the_log() {
+    let script = "cat /proc/self/attr/apparmor/current 2>/dev/null || echo none";
+    let bundle = Bundle::shared(RMAC_OCI, script);
+    let run = |profile: &str, context: &str| {
+        bundle.change(|spec| {
+            spec["process"]["apparmorProfile"] = profile.into();
+            spec["process"]["selinuxLabel"] = context.into();
+        });
+        bundle.call(&["--log", "log", "run", "--bundle", ".", "$ID"])
+    };
+    let log = || std::fs::read_to_string(bundle.dir.join("log")).unwrap_or_default();
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    match enabled.is_ok_and(|word| word.trim() == "Y") {
+        true => {
+            let missing = run("no-such-profile", "");
+            let says =
+                "write(\"/proc/self/attr/apparmor/exec\", \"exec no-such-profile\"): No such file";
+            assert!(missing.stderr.contains(says), "{missing:?}");
+            assert_eq!(run("unconfined", "").ok(), "unconfined\n");
+        }
+        false => {
+            assert_eq!(run("strict", "").ok(), "none\n");
+            let (log, says) = (log(), "process.apparmorProfile is not applied");
+            assert!(log.contains("level=warning") && log.contains(says), "{log}");
+        }
+    }
+    if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        run("", "system_u:system_r:container_t:s0").ok();
+        assert!(log().contains("process.selinuxLabel is not applied"));
+    }
 }
 
 #[test]

@@ -339,3 +339,93 @@ fn a_users_own_program_is_out_of_the_containers_reach() {
     assert!(std::fs::metadata(&program).unwrap().uid() == user.id);
     user.rmac(&["rm", "-f", "init"]).ok();
 }
+
+/// An OCI bundle of the user's, in `dir/bundle`, made as `rmac-oci spec --rootless` does and changed by `change`.
+fn bundle(user: &User, change: impl FnOnce(&mut serde_json::Value)) -> PathBuf {
+    let program = user.dir.join("rmac-oci");
+    std::fs::copy(common::bundle::RMAC_OCI, &program).unwrap();
+    let dir = user.dir.join("home/bundle");
+    let image = common::fixtures().join("rootfs.tar");
+    std::fs::copy(image, user.dir.join("rootfs.tar")).unwrap();
+    let script =
+        "mkdir -p $1/rootfs; tar -xf $2 -C $1/rootfs --exclude=dev; $3 spec --rootless --bundle $1";
+    let mut made = user.command(Path::new("sh"));
+    made.args(["-ec", script, "sh"])
+        .arg(&dir)
+        .arg(user.dir.join("rootfs.tar"));
+    common::run(made.arg(&program)).ok();
+    let path = dir.join("config.json");
+    let mut spec = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut spec);
+    spec["process"]["terminal"] = false.into();
+    std::fs::write(path, spec.to_string()).unwrap();
+    dir
+}
+
+#[test]
+fn an_engine_of_an_ordinary_user_gets_oci_containers() {
+    let user = User::new();
+    let dir = bundle(&user, |spec| {
+        spec["root"]["readonly"] = false.into();
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(serde_json::json!({ "type": "network" }));
+        spec["process"]["args"] = serde_json::json!(["sh", "-c", "sleep 1000; exit 5"]);
+    });
+    let oci = |words: &[&str]| {
+        let mut command = user.command(&user.dir.join("rmac-oci"));
+        command.args(words).current_dir(&dir);
+        common::run(&mut command)
+    };
+    // The container keeps its output open.
+    let mut create = user.command(&user.dir.join("rmac-oci"));
+    create.args(["create", "--bundle", ".", "--pid-file", "pid", "one"]);
+    create.current_dir(&dir).stdout(Stdio::null());
+    assert!(create.stderr(Stdio::null()).status().unwrap().success());
+    assert!(oci(&["list"]).ok().contains("created"));
+    oci(&["start", "one"]).ok();
+    let script = "id -u; ip -o addr show lo | wc -l; touch /new && stat -c %u /new; cat /proc/1/uid_map | wc -l";
+    let inside = oci(&["exec", "one", "sh", "-c", script]).ok();
+    assert_eq!(inside, "0\n2\n0\n1\n");
+    use std::os::unix::fs::MetadataExt;
+    let made = std::fs::metadata(dir.join("rootfs/new")).unwrap();
+    assert_eq!(made.uid(), user.id);
+    let pid = std::fs::read_to_string(dir.join("pid")).unwrap();
+    let ids = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(ids.contains(&format!("Uid:\t{}\t", user.id)), "{ids}");
+    let refused = oci(&["pause", "one"]);
+    assert!(
+        refused
+            .stderr
+            .contains("cgroups are root's here, and this is an ordinary user"),
+        "{refused:?}"
+    );
+    assert_eq!(oci(&["delete", "one"]).code, 1);
+    oci(&["kill", "one", "KILL"]).ok();
+    wait_for("the container lives", || {
+        oci(&["state", "one"]).ok().contains("stopped")
+    });
+    oci(&["delete", "one"]).ok();
+    assert_eq!(oci(&["list", "--quiet"]).ok().trim(), "");
+}
+
+#[test]
+fn an_engine_in_a_user_namespace_gets_oci_containers() {
+    // As podman calls its runtime for an ordinary user: as root of podman's own user namespace.
+    let user = User::new();
+    let dir = bundle(&user, |spec| {
+        let linux = spec["linux"].as_object_mut().unwrap();
+        linux.remove("uidMappings");
+        linux.remove("gidMappings");
+        let namespaces = linux["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|one| one["type"] != "user");
+        spec["process"]["args"] =
+            serde_json::json!(["sh", "-c", "cat /proc/self/uid_map | tr -s ' '; id -u"]);
+    });
+    for flags in ["-Urm", "-Ur"] {
+        let mut command = user.command(Path::new("unshare"));
+        command.arg(flags).arg(user.dir.join("rmac-oci"));
+        command.args(["run", "--bundle", ".", "one"]);
+        let said = common::run(command.current_dir(&dir)).ok();
+        assert_eq!(said, format!(" 0 {} 1\n0\n", user.id), "{flags}");
+    }
+}

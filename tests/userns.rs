@@ -312,3 +312,30 @@ fn an_engine_may_map_a_single_mount() {
     assert_eq!(std::fs::metadata(source.join("new")).unwrap().uid(), 1000);
     bundle.call(&["delete", "$ID"]).ok();
 }
+
+#[test]
+fn an_oci_bundle_maps_the_mounts_below_too_where_it_says_so() {
+    let script = "stat -c %u /mapped/file /mapped/below/file";
+    let bundle = common::bundle::Bundle::shared(common::bundle::RMAC_OCI, script);
+    let run = |word: &str| {
+        bundle.change(|config| {
+            let table = serde_json::json!([{"containerID": 1000, "hostID": 7, "size": 1}]);
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| mount["destination"] != "/mapped");
+            mounts.push(serde_json::json!({
+                "destination": "/mapped", "type": "bind", "source": "source",
+                "options": ["rbind", word], "uidMappings": table, "gidMappings": table,
+            }));
+        });
+        // The mount below is one of a mount namespace of the test's own.
+        let mount = "mkdir -p source/below; mount -t tmpfs below source/below
+            touch source/file source/below/file; chown 1000:1000 source/file source/below/file; exec \"$@\"";
+        let mut command = std::process::Command::new("unshare");
+        command.current_dir(&bundle.dir);
+        command.args(["--mount", "--propagation", "private", "sh", "-ec", mount]);
+        command.args(["sh", common::bundle::RMAC_OCI, "--root", "state", "run"]);
+        common::run(command.arg(&bundle.id)).ok()
+    };
+    assert_eq!(run("idmap"), "7\n1000\n");
+    assert_eq!(run("ridmap"), "7\n7\n");
+}

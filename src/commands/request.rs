@@ -205,7 +205,7 @@ fn ulimit(text: &str) -> Result<PosixRlimit> {
 fn resources(args: &ContainerArgs) -> Result<Option<LinuxResources>> {
     let mut resources = LinuxResources::default();
     if let Some(text) = &args.memory {
-        let limit = bytes(text)?;
+        let limit = crate::out::read_size(text)?;
         if limit < 6 << 20 {
             bail!("Minimum memory limit allowed is 6MB");
         }
@@ -237,40 +237,9 @@ fn resources(args: &ContainerArgs) -> Result<Option<LinuxResources>> {
     Ok(Some(resources))
 }
 
-/// A size such as `512m`, in bytes; the letters stand for powers of 1024, as with Docker.
-fn bytes(text: &str) -> Result<i64> {
-    let lower = text.to_lowercase();
-    let number = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match lower[number.len()..].trim_end_matches('b') {
-        "" => 0,
-        "k" | "ki" => 10,
-        "m" | "mi" => 20,
-        "g" | "gi" => 30,
-        "t" | "ti" => 40,
-        _ => bail!("invalid size: '{text}'"),
-    };
-    let number: f64 = number
-        .trim()
-        .parse()
-        .ok()
-        .filter(|number: &f64| number.is_finite() && *number >= 0.0)
-        .with_context(|| format!("invalid size: '{text}'"))?;
-    Ok((number * (1u64 << shift) as f64) as i64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_dockers_units() {
-        assert_eq!(bytes("512m").unwrap(), 512 << 20);
-        assert_eq!(bytes("1.5GiB").unwrap(), 3 << 29);
-        assert_eq!(bytes("100").unwrap(), 100);
-        assert_eq!(bytes("7kb").unwrap(), 7 << 10);
-        assert!(bytes("many").is_err());
-        assert!(bytes("1x").is_err());
-    }
 
     #[test]
     fn limits_of_the_process_are_checked() {

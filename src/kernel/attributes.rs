@@ -42,6 +42,27 @@ pub enum Step {
     },
     /// On which processors it runs.
     Affinity(Vec<u32>),
+    /// Which rules of a security module hold for the program from execve on.
+    Label(Label),
+}
+
+/// What a security module is told of the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Label {
+    /// The name of a profile of AppArmor's.
+    AppArmor(String),
+    /// A context of SELinux's.
+    SeLinux(String),
+}
+
+impl Label {
+    /// The file below `/proc/self`, and what is written there.
+    fn written(&self) -> (&'static str, String) {
+        match self {
+            Label::AppArmor(profile) => ("attr/apparmor/exec", format!("exec {profile}")),
+            Label::SeLinux(context) => ("attr/exec", context.clone()),
+        }
+    }
 }
 
 /// `PER_LINUX32` of personality(2).
@@ -79,6 +100,16 @@ pub fn plan(spec: &Spec, process: &Process) -> Result<Vec<Step>> {
     steps.extend(io.map(share::io_priority).transpose()?);
     let memory = linux.and_then(|linux| linux.memory_policy().as_ref());
     steps.extend(memory.map(share::memory_policy).transpose()?);
+    let given = |label: &Option<String>| label.clone().filter(|label| !label.is_empty());
+    let (profile, context) = (
+        given(process.apparmor_profile()),
+        given(process.selinux_label()),
+    );
+    let labels = profile
+        .map(Label::AppArmor)
+        .into_iter()
+        .chain(context.map(Label::SeLinux));
+    steps.extend(labels.map(Step::Label));
     Ok(steps)
 }
 
@@ -141,6 +172,11 @@ impl Step {
                 without: "it would run on any, and disturb what has one to itself",
                 man: "sched_setaffinity(2)",
             },
+            Step::Label(_) => Lesson {
+                why: "a security module of the kernel's has rules for this program beyond those of users and capabilities",
+                without: "the program would have the runtime's rules, which are mostly none",
+                man: "proc_pid_attr(5), apparmor(7), selinux(8)",
+            },
         }
     }
 
@@ -178,6 +214,10 @@ impl Step {
                 )
             }
             Step::Affinity(list) => format!("system('taskset', '-pc', '{}', $$);", commas(list)),
+            Step::Label(label) => {
+                let (file, word) = label.written();
+                format!("open(my $f, '>', '/proc/self/{file}') and print $f '{word}';")
+            }
         })
     }
 
@@ -212,6 +252,14 @@ impl Step {
             Step::MemoryPolicy { mode, nodes } => {
                 scheduling::set_mempolicy(*mode, &share::bits(nodes))
                     .with_context(|| self.to_string())
+            }
+            Step::Label(label) => {
+                let (file, word) = label.written();
+                let written = own_file(file).and_then(|mut file| {
+                    // One write(2): the kernel takes each for a whole word.
+                    Ok(file.write_all(word.as_bytes())?)
+                });
+                written.with_context(|| self.to_string())
             }
             Step::Affinity(list) => {
                 let mut set = CpuSet::new();
@@ -264,6 +312,10 @@ impl fmt::Display for Step {
                 write!(f, "set_mempolicy({mode:#x}, [{}])", commas(nodes))
             }
             Step::Affinity(list) => write!(f, "sched_setaffinity(0, [{}])", commas(list)),
+            Step::Label(label) => {
+                let (file, word) = label.written();
+                write!(f, "write(\"/proc/self/{file}\", {word:?})")
+            }
         }
     }
 }

@@ -10,10 +10,11 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Pid, Uid, geteuid, setresgid, setresuid};
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
 
@@ -167,7 +168,7 @@ impl Step {
             Step::Map(table) => write_table(pid.context("no process to map")?, table),
             Step::BecomeRoot => {
                 let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-                setgroups(&[]).context("setgroups")?;
+                super::user::leave_groups(&[]).context("setgroups")?;
                 setresgid(gid, gid, gid).context("setresgid(0)")?;
                 setresuid(uid, uid, uid).context("setresuid(0)")?;
                 // A change of user makes a process dumpable again or not as the machine is set up.
@@ -204,6 +205,16 @@ impl fmt::Display for Step {
 }
 
 fn write_table(pid: Pid, table: &Table) -> Result<()> {
+    let Table { uids, gids } = table;
+    if !geteuid().is_root() {
+        let alone = |list: &[LinuxIdMapping]| matches!(list, [one] if one.size() == 1);
+        if !(alone(uids) && alone(gids)) {
+            return map_by("newuidmap", pid, uids).and_then(|()| map_by("newgidmap", pid, gids));
+        }
+        // Groups cannot be left then, or a group that shuts its members out would not.
+        let file = format!("/proc/{pid}/setgroups");
+        std::fs::write(&file, "deny").with_context(|| format!("write {file}"))?;
+    }
     for (file, text) in [
         ("uid_map", text(&table.uids)),
         ("gid_map", text(&table.gids)),
@@ -211,6 +222,29 @@ fn write_table(pid: Pid, table: &Table) -> Result<()> {
         let file = format!("/proc/{pid}/{file}");
         // One write(2) for the whole table, as the kernel wants it.
         std::fs::write(&file, &text).with_context(|| format!("write {text:?} to {file}"))?;
+    }
+    Ok(())
+}
+
+/// Lets `program`, newuidmap(1) or newgidmap(1), write a table: it gives an ordinary user the numbers that
+/// /etc/subuid or /etc/subgid has for that user.
+///
+/// # Errors
+/// It is not installed, or refuses.
+pub fn map_by(program: &str, pid: Pid, mappings: &[LinuxIdMapping]) -> Result<()> {
+    let mut command = Command::new(program);
+    command.arg(pid.to_string());
+    command.args(
+        mappings.iter().flat_map(|m| {
+            [m.container_id(), m.host_id(), m.size()].map(|number| number.to_string())
+        }),
+    );
+    let output = command.output().with_context(|| {
+        format!("start {program}, which an ordinary user needs for more than one number (Debian's package uidmap)")
+    })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{program}: {}", said.trim());
     }
     Ok(())
 }

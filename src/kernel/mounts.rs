@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::mount::MsFlags;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
@@ -28,6 +29,15 @@ use told::in_root;
 
 pub use copy::tree as copy_tree;
 pub use fetch::{Fetched, Which, fetch, lenders};
+
+/// How the owners of a mount's files are translated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owners {
+    /// By this table.
+    pub table: Table,
+    /// With those of the mounts below it.
+    pub scope: Scope,
+}
 
 /// What can be done about mounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +69,8 @@ pub enum Step {
         recursive: Recursive,
         /// How mounts travel between host and container.
         propagation: MsFlags,
-        /// By which table the owners of files are translated (`idmap`), if by any.
-        ids: Option<Table>,
+        /// By which table the owners of files are translated (`idmap`, `ridmap`), if by any.
+        ids: Option<Owners>,
     },
     /// Host: copy the mount that a [`Step::Bind`] wants, for the child to attach.
     Fetch(Box<Step>),
@@ -287,9 +297,14 @@ impl Step {
                 data,
             } => {
                 let at = attach::filesystem_target(root, kind, target)?;
-                attach::filesystem(&at, kind, source, *flags, data)
-                    .map_err(anyhow::Error::from)
-                    .and_then(|()| attach::keep(root, kind, target))
+                match attach::filesystem(&at, kind, source, *flags, data) {
+                    Err(Errno::EBUSY) if kind == "cgroup2" => {
+                        attach::cgroup_over_another(root, target, source, *flags)
+                    }
+                    mounted => mounted
+                        .map_err(anyhow::Error::from)
+                        .and_then(|()| attach::keep(root, kind, target)),
+                }
             }
             Step::Bind {
                 source,

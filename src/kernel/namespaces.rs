@@ -25,10 +25,12 @@ pub enum Step {
     /// root, so it can be made only after the container's cgroup has been entered.
     Unshare(CloneFlags),
     /// Let the children that are made from now on be born into the container's pid namespace; the
-    /// process itself stays where it is.
+    /// process itself stays where it is, but for the user namespace where that is entered with it.
     JoinPids {
         /// The container's first process.
         pid: i32,
+        /// The pid namespace, and with it the user namespace for an ordinary user, whom nothing else lets in.
+        flags: CloneFlags,
     },
     /// Enter a namespace that exists already, by its file: child; for a pid namespace the host, whose
     /// next child is born there.
@@ -38,7 +40,7 @@ pub enum Step {
         /// Its kind.
         flag: CloneFlags,
     },
-    /// Give the clocks of the new time namespace their offsets; execve(2) enters it.
+    /// Give the clocks of the new time namespace their offsets, while nobody is in it.
     TimeOffsets(Vec<(String, i64, u32)>),
     /// Enter the container's other namespaces.
     Join {
@@ -64,9 +66,14 @@ pub fn plan(spec: &Spec) -> (Step, Vec<Step>) {
         unshare.push(Step::Unshare(late));
     }
     if wanted.contains(NEWTIME) {
-        // Its clocks can be set only while nobody is in it, so it is made apart and entered by execve.
+        // Its clocks can be set only while nobody is in it, so it is made apart and entered then. (Since Linux 6.3
+        // execve enters it, too; before, the program would have the host's clocks, and its children others.)
         unshare.push(Step::Unshare(NEWTIME));
         unshare.extend(time_offsets(spec));
+        unshare.push(Step::JoinFile {
+            path: "/proc/self/ns/time_for_children".into(),
+            flag: NEWTIME,
+        });
     }
     (Step::Clone(wanted - late - NEWTIME), unshare)
 }
@@ -117,8 +124,25 @@ pub fn plan_join(spec: &Spec, pid: i32, born_last: bool) -> (Option<Step>, Step,
         return (None, clone, Step::Join { pid, flags: listed });
     }
     let flags = listed - CloneFlags::CLONE_NEWPID;
-    let join_pids = Step::JoinPids { pid };
+    let join_pids = Step::JoinPids {
+        pid,
+        flags: CloneFlags::CLONE_NEWPID,
+    };
     (Some(join_pids), clone, Step::Join { pid, flags })
+}
+
+/// The file of the namespace of this type that `spec` enters, where that exists already.
+pub fn file(spec: &Spec, wanted: LinuxNamespaceType) -> Option<PathBuf> {
+    all(spec).find(|one| one.typ() == wanted)?.path().clone()
+}
+
+/// Moves the entry into the user namespace from the step `last` of [`plan_join`] to its step `first`, for a caller
+/// who is an ordinary user: only in there may that one enter the pid namespace.
+pub fn user_first(first: &mut Step, last: &mut Step) {
+    if let (Step::JoinPids { flags: early, .. }, Step::Join { flags, .. }) = (first, last) {
+        *early |= *flags & CloneFlags::CLONE_NEWUSER;
+        *flags -= CloneFlags::CLONE_NEWUSER;
+    }
 }
 
 /// Tells whether `spec` asks for a namespace of its own of this type.
@@ -179,7 +203,9 @@ impl Step {
             Step::Unshare(_) => Shell::Note(
                 "unshare --cgroup stands above: the script enters the cgroup before it".into(),
             ),
-            Step::JoinPids { pid } => Shell::Bash(format!("nsenter --target {pid} --pid")),
+            Step::JoinPids { pid, flags } => {
+                Shell::Bash(format!("nsenter --target {pid} {}", options(*flags)))
+            }
             Step::JoinFile { path, flag } => Shell::Bash(format!(
                 "nsenter {}={}",
                 options(*flag),
@@ -199,11 +225,11 @@ impl Step {
         match self {
             Step::Clone(_) | Step::Birth { .. } => Ok(()),
             Step::Unshare(flags) => nix::sched::unshare(*flags).context("unshare"),
-            Step::JoinPids { pid } => {
+            Step::JoinPids { pid, flags } => {
                 let pidfd =
                     sys::pidfd_open(Pid::from_raw(*pid)).context("pidfd_open the container")?;
                 let pidfd = container.insert(pidfd);
-                nix::sched::setns(pidfd, CloneFlags::CLONE_NEWPID).context("setns")
+                nix::sched::setns(pidfd, *flags).context("setns")
             }
             Step::JoinFile { path, flag } => {
                 let file = std::fs::File::open(path)
@@ -232,7 +258,9 @@ impl fmt::Display for Step {
         match self {
             Step::Clone(flags) => write!(f, "clone3({}|CLONE_PIDFD)", names(*flags)),
             Step::Unshare(flags) => write!(f, "unshare({})", names(*flags)),
-            Step::JoinPids { pid } => write!(f, "setns(pidfd of {pid}, CLONE_NEWPID)"),
+            Step::JoinPids { pid, flags } => {
+                write!(f, "setns(pidfd of {pid}, {})", names(*flags))
+            }
             Step::JoinFile { path, flag } => write!(f, "setns({path:?}, {})", names(*flag)),
             Step::TimeOffsets(_) => write!(
                 f,

@@ -254,15 +254,20 @@ fn groups_are_fixed() -> bool {
     std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|word| word.trim() == "deny")
 }
 
+/// Belongs to `groups` alone from here on. In a namespace that an ordinary user has made alone, groups cannot be
+/// left, and nothing happens.
+pub fn leave_groups(groups: &[Gid]) -> nix::Result<()> {
+    match setgroups(groups) {
+        Err(Errno::EPERM) if groups_are_fixed() => Ok(()),
+        set => set,
+    }
+}
+
 fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     let all: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    match setgroups(&all) {
-        // In a namespace that an ordinary user has made alone, groups cannot be left.
-        Err(Errno::EPERM) if groups_are_fixed() => (),
-        set => set
-            .map_err(unknown)
-            .with_context(|| format!("setgroups([{}])", list(groups)))?,
-    }
+    leave_groups(&all)
+        .map_err(unknown)
+        .with_context(|| format!("setgroups([{}])", list(groups)))?;
     setgid(Gid::from_raw(gid))
         .map_err(unknown)
         .with_context(|| format!("setgid({gid})"))?;

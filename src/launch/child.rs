@@ -19,7 +19,8 @@ pub(super) fn child(plan: &Plan, mut place: Place, socket: OwnedFd, telling: Tel
     place.private.iter().for_each(|fd| sys::close(*fd));
     // Until execve this process still carries the host's environment, memory and files; nobody in the
     // container may look into it through /proc or ptrace (CVE-2016-9962, CVE-2019-5736). execve lifts it.
-    if !place.rootless || plan.wire.is_empty() {
+    let looked_into = !plan.wire.is_empty() || !plan.map.is_empty();
+    if !place.rootless || !looked_into {
         let _ = nix::sys::prctl::set_dumpable(false);
     }
     // The gate puts another socket in its place.
@@ -48,6 +49,13 @@ fn take_all(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(), Fail
     if !plan.map.is_empty() {
         wait_for_go(speaker(place)?)?;
     }
+    if wires_itself(plan, place) {
+        place.wires = Some(crate::net::netlink::Wires::here()?);
+        for step in &plan.wire {
+            take_one(step, place, Telling::Failures)?;
+        }
+        place.wires = None;
+    }
     for step in &plan.prepare {
         take_one(step, place, telling)?;
         if let Some(master) = place.master.take() {
@@ -68,6 +76,12 @@ fn take_all(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(), Fail
         }
     }
     Ok(())
+}
+
+/// Whether the container's process makes its own network: nobody but its root may enter a network namespace of
+/// a user namespace, and its creator, an ordinary user, is not.
+pub(super) fn wires_itself(plan: &Plan, place: &Place) -> bool {
+    place.rootless && !plan.map.is_empty() && !plan.wire.is_empty()
 }
 
 fn speaker(place: &Place) -> Result<&OwnedFd> {

@@ -109,10 +109,10 @@ fn check_shared_mounts(spec: &Spec) -> Result<()> {
 /// What rmac-oci cannot do is an error here, not silence.
 fn check_supported(spec: &Spec) -> Result<()> {
     let linux = spec.linux().as_ref();
-    let own_network = namespaces::has(spec, LinuxNamespaceType::Network);
+    let network = namespaces::listed(spec, LinuxNamespaceType::Network);
     let devices = linux.and_then(|linux| linux.net_devices().as_ref());
-    if !own_network && devices.is_some_and(|devices| !devices.is_empty()) {
-        bail!("linux.netDevices needs a network namespace that is made for the container");
+    if !network && devices.is_some_and(|devices| !devices.is_empty()) {
+        bail!("linux.netDevices needs a network namespace, and linux.namespaces has none");
     }
     if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
         bail!("linux.intelRdt is not supported");
@@ -125,29 +125,27 @@ fn check_supported(spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-/// What is asked for and goes unheeded, since other runtimes take it so where the kernel has no such module: labels.
-pub fn unheeded(process: &Process, spec: &Spec) -> Vec<&'static str> {
-    let given = |label: &Option<String>| label.as_ref().is_some_and(|label| !label.is_empty());
-    let linux = spec.linux().as_ref();
-    let asked = [
-        (
-            given(process.apparmor_profile()),
-            "process.apparmorProfile is not applied: rmac-oci knows no AppArmor",
-        ),
-        (
-            given(process.selinux_label()),
-            "process.selinuxLabel is not applied: rmac-oci knows no SELinux",
-        ),
-        (
-            linux.is_some_and(|linux| given(linux.mount_label())),
-            "linux.mountLabel is not applied: rmac-oci knows no SELinux",
-        ),
-    ];
-    asked
-        .iter()
-        .filter(|(asked, _)| *asked)
-        .map(|(_, words)| *words)
-        .collect()
+/// Takes out labels that this kernel has no module for, since other runtimes take it so, and tells of it.
+pub fn unheeded(process: &mut Process, mount_label: Option<&str>) -> Vec<&'static str> {
+    let is_there = |file: &str| std::fs::read(file).is_ok_and(|text| text.starts_with(b"Y"));
+    let mut words = vec![];
+    let mut take_out = |label: &Option<String>, said| {
+        let given = label.as_ref().is_some_and(|label| !label.is_empty());
+        words.extend(given.then_some(said));
+    };
+    if !is_there("/sys/module/apparmor/parameters/enabled") {
+        let said = "process.apparmorProfile is not applied: this kernel has no AppArmor, or it is switched off";
+        take_out(process.apparmor_profile(), said);
+        process.set_apparmor_profile(None);
+    }
+    if !Path::new("/sys/fs/selinux/enforce").exists() {
+        let said = "process.selinuxLabel is not applied: this kernel has no SELinux, or it is switched off";
+        take_out(process.selinux_label(), said);
+        process.set_selinux_label(None);
+    }
+    let said = "linux.mountLabel is not applied: rmac-oci gives mounts no context of SELinux's";
+    take_out(&mount_label.map(str::to_owned), said);
+    words
 }
 
 fn check_version(version: &str) -> Result<()> {

@@ -11,14 +11,10 @@ const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.
 #[derive(Debug, Parser)]
 #[command(name = "rmac-oci", version = VERSION, disable_help_subcommand = true)]
 pub struct Cli {
-    /// Where the state of containers is kept
-    #[arg(
-        long,
-        global = true,
-        default_value = "/run/rmac-oci",
-        value_name = "DIR"
-    )]
-    pub root: PathBuf,
+    /// Where the state of containers is kept: by default /run/rmac-oci, for an ordinary user
+    /// $XDG_RUNTIME_DIR/rmac-oci
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
     /// A file that errors are also written to
     #[arg(long, global = true, value_name = "FILE")]
     pub log: Option<PathBuf>,
@@ -248,27 +244,49 @@ pub struct UpdateArgs {
     /// A file with linux.resources as in config.json; `-` is the standard input
     #[arg(short, long, value_name = "FILE")]
     pub resources: Option<PathBuf>,
-    /// Bytes
-    #[arg(long, value_name = "BYTES")]
+    /// Bytes, or such as 50M; -1 takes the limit away, here and below
+    #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
     pub memory: Option<i64>,
     /// Bytes of memory and swap together
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
     pub memory_swap: Option<i64>,
+    /// Bytes that are left to it when memory is short
+    #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
+    pub memory_reservation: Option<i64>,
     /// Share against other containers
     #[arg(long, value_name = "N")]
     pub cpu_share: Option<u64>,
     /// Microseconds in each period
-    #[arg(long, value_name = "US")]
+    #[arg(long, value_name = "US", allow_negative_numbers = true)]
     pub cpu_quota: Option<i64>,
     /// Microseconds
     #[arg(long, value_name = "US")]
     pub cpu_period: Option<u64>,
+    /// Microseconds beyond the quota that were saved before
+    #[arg(long, value_name = "US")]
+    pub cpu_burst: Option<u64>,
+    /// 1: only what nobody else wants
+    #[arg(long, value_name = "0|1", allow_negative_numbers = true)]
+    pub cpu_idle: Option<i64>,
     /// Processors, such as 0-3
     #[arg(long, value_name = "LIST")]
     pub cpuset_cpus: Option<String>,
-    /// Processes
+    /// Memory nodes, such as 0-1
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<String>,
+    /// Share of disk time, 10 to 1000
     #[arg(long, value_name = "N")]
+    pub blkio_weight: Option<u16>,
+    /// Processes
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub pids_limit: Option<i64>,
+}
+
+fn size(text: &str) -> Result<i64, String> {
+    match text {
+        "-1" => Ok(-1),
+        text => crate::out::read_size(text).map_err(|error| error.to_string()),
+    }
 }
 
 /// The flags of `events`.
@@ -290,4 +308,7 @@ pub struct SpecArgs {
     /// Where config.json is written
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     pub bundle: PathBuf,
+    /// For an ordinary user: in a user namespace, of which that user is root
+    #[arg(long)]
+    pub rootless: bool,
 }

@@ -40,10 +40,12 @@ pub fn create(
     log: &Log,
 ) -> Result<launch::Running> {
     reserve(args.preserve_fds)?;
-    let (directory, spec, rootfs) = bundle::load(&args.bundle, &args.id, systemd)?;
-    let process = spec.process().as_ref();
-    for words in process.map_or(vec![], |process| bundle::unheeded(process, &spec)) {
-        log.warn(words);
+    let (directory, mut spec, rootfs) = bundle::load(&args.bundle, &args.id, systemd)?;
+    let linux = spec.linux().as_ref();
+    let label = linux.and_then(|linux| linux.mount_label().clone());
+    if let Some(process) = spec.process_mut() {
+        let unheeded = bundle::unheeded(process, label.as_deref());
+        unheeded.into_iter().for_each(|words| log.warn(words));
     }
     let lock = store.make(&args.id)?;
     let shared = !namespaces::listed(&spec, LinuxNamespaceType::Mount);
@@ -93,6 +95,7 @@ fn make(
         stdio: stdio(terminal, args.console_socket.as_deref())?,
         gate: Some(gate(store, &record.id)?),
         private: vec![lock.as_raw_fd()],
+        rootless: !nix::unistd::geteuid().is_root(),
         ..Place::default()
     };
     let mut keeper = Keeper { store, record };
@@ -126,8 +129,11 @@ impl Listener for Keeper<'_> {
 
     fn born(&mut self, pid: Pid) -> Result<()> {
         // Where the child was born into another's pid namespace, hooks are not to follow it.
-        let own = std::fs::File::open("/proc/self/ns/pid").context("open our pid namespace")?;
-        nix::sched::setns(own, CloneFlags::CLONE_NEWPID).context("setns back")?;
+        let link = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}"));
+        if link("pid").ok() != link("pid_for_children").ok() {
+            let own = std::fs::File::open("/proc/self/ns/pid").context("open our pid namespace")?;
+            nix::sched::setns(own, CloneFlags::CLONE_NEWPID).context("setns back")?;
+        }
         self.record.process = Some(ProcessId::of(pid.as_raw())?);
         self.store.save(&self.record)
     }

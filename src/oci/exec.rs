@@ -8,14 +8,16 @@ use nix::unistd::Pid;
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec, UserBuilder};
 
 use super::cli::ExecArgs;
+use super::log::Log;
 use super::state::{Record, Status, Store};
 use super::{agent, bundle, create, start};
 use crate::kernel::cgroups::Layout;
+use crate::kernel::namespaces;
 use crate::kernel::user::LARGEST_ID;
 use crate::launch::{self, Telling};
 use crate::out::stream::errln;
 use crate::plan;
-use crate::step::Place;
+use crate::step::{Place, Step};
 
 /// Who cannot be entered, and why.
 fn check(store: &Store, record: &Record, args: &ExecArgs) -> Result<()> {
@@ -37,7 +39,7 @@ fn check(store: &Store, record: &Record, args: &ExecArgs) -> Result<()> {
 ///
 /// # Errors
 /// The container does not run, or the program cannot be started.
-pub fn exec(store: &Store, args: &ExecArgs, debug: bool) -> Result<u8> {
+pub fn exec(store: &Store, args: &ExecArgs, debug: bool, log: &Log) -> Result<u8> {
     create::reserve(args.preserve_fds)?;
     let record = store.load(&args.id)?;
     check(store, &record, args)?;
@@ -49,6 +51,8 @@ pub fn exec(store: &Store, args: &ExecArgs, debug: bool) -> Result<u8> {
     if args.process.is_none() {
         bundle::settle(&mut process)?;
     }
+    let unheeded = bundle::unheeded(&mut process, None);
+    unheeded.into_iter().for_each(|words| log.warn(words));
     enter_below(&mut spec, args.cgroup.as_deref())?;
     let mut plan = plan::plan_exec(
         &spec,
@@ -58,6 +62,9 @@ pub fn exec(store: &Store, args: &ExecArgs, debug: bool) -> Result<u8> {
         record.keyring(),
     )?;
     create::preserve(&mut plan, args.preserve_fds);
+    if !nix::unistd::geteuid().is_root() {
+        user_first(&mut plan);
+    }
     let signals = match args.detach {
         true => None,
         false => Some(start::catch_signals()?),
@@ -90,6 +97,19 @@ pub fn exec(store: &Store, args: &ExecArgs, debug: bool) -> Result<u8> {
     match args.detach {
         true => Ok(0),
         false => start::wait(&running.pidfd, signals.as_ref()),
+    }
+}
+
+/// Enters the container's user namespace before all else. What the program reads and writes is the user's already.
+fn user_first(plan: &mut plan::Plan) {
+    plan.host.retain(|step| !matches!(step, Step::Terminal(_)));
+    let joins = plan.host.iter_mut().chain(&mut plan.prepare);
+    let mut joins = joins.filter_map(|step| match step {
+        Step::Namespace(step) => Some(step),
+        _ => None,
+    });
+    if let (Some(first), Some(last)) = (joins.next(), joins.next()) {
+        namespaces::user_first(first, last);
     }
 }
 

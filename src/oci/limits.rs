@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxPidsBuilder, LinuxResources};
+use oci_spec::runtime::{
+    LinuxBlockIoBuilder, LinuxCpu, LinuxMemory, LinuxPidsBuilder, LinuxResources,
+};
 use serde_json::{Value, json};
 
 use super::bundle;
@@ -48,25 +50,59 @@ pub fn update(store: &Store, args: &UpdateArgs) -> Result<()> {
     if store.status(&record) == Status::Stopped {
         bail!("cannot update a container that is stopped");
     }
-    let resources = resources(args)?;
-    let steps = cgroups::plan_update(&Layout::detect()?, record.cgroup()?, &resources)?;
-    steps.iter().try_for_each(cgroups::Step::take)?;
+    let mut wanted = resources(args)?;
+    let cgroup = record.cgroup()?.to_owned();
     let linux = record
         .spec
         .linux_mut()
         .as_mut()
         .context("the spec has no linux part")?;
     let own = linux.resources_mut().get_or_insert_default();
-    if resources.memory().is_some() {
-        own.set_memory(*resources.memory());
-    }
-    if resources.cpu().is_some() {
-        own.set_cpu(resources.cpu().clone());
-    }
-    if resources.pids().is_some() {
-        own.set_pids(*resources.pids());
-    }
+    own.set_memory(merged(own.memory(), wanted.memory())?);
+    own.set_cpu(merged(own.cpu(), wanted.cpu())?);
+    own.set_pids(merged(own.pids(), wanted.pids())?);
+    complete(&mut wanted, own);
+    let steps = cgroups::plan_update(&Layout::detect()?, &cgroup, &wanted)?;
+    // Limits depend on each other, as that of memory with swap on that of memory: what one refuses now it may
+    // allow after the others.
+    let late: Vec<_> = steps.iter().filter(|step| step.take().is_err()).collect();
+    late.into_iter().try_for_each(cgroups::Step::take)?;
     store.save(&record)
+}
+
+/// The limits `old`, but for those that `new` has.
+fn merged<T>(old: &Option<T>, new: &Option<T>) -> Result<Option<T>>
+where
+    T: serde::Serialize + serde::de::DeserializeOwned,
+{
+    let mut all = json!({});
+    for part in [old, new].into_iter().flatten() {
+        let Value::Object(part) = serde_json::to_value(part)? else {
+            continue;
+        };
+        let given = part.into_iter().filter(|(_, value)| !value.is_null());
+        given.for_each(|(name, value)| all[name] = value);
+    }
+    let any = old.is_some() || new.is_some();
+    Ok(any.then(|| serde_json::from_value(all)).transpose()?)
+}
+
+/// Some limits are one setting together: half of one is completed from what holds already.
+fn complete(wanted: &mut LinuxResources, own: &LinuxResources) {
+    if let (Some(cpu), Some(all)) = (wanted.cpu_mut(), own.cpu())
+        && (cpu.quota().is_some() || cpu.period().is_some())
+    {
+        cpu.set_quota(all.quota()).set_period(all.period());
+    }
+    if let (Some(memory), Some(all)) = (wanted.memory_mut(), own.memory())
+        && memory.swap().is_some()
+    {
+        memory.set_limit(all.limit());
+    }
+    // Spec 1.3: -1 is no limit, and 0 a limit; but with none at all nothing could enter, so it is 1 as with runc.
+    if let Some(pids) = wanted.pids_mut().as_mut().filter(|pids| pids.limit() == 0) {
+        pids.set_limit(1);
+    }
 }
 
 fn resources(args: &UpdateArgs) -> Result<LinuxResources> {
@@ -78,16 +114,26 @@ fn resources(args: &UpdateArgs) -> Result<LinuxResources> {
         return bundle::read(file);
     }
     let mut resources = LinuxResources::default();
-    if args.memory.is_some() || args.memory_swap.is_some() {
-        let mut memory = LinuxMemory::default();
-        memory.set_limit(args.memory).set_swap(args.memory_swap);
+    let mut memory = LinuxMemory::default();
+    memory
+        .set_limit(args.memory)
+        .set_swap(args.memory_swap)
+        .set_reservation(args.memory_reservation);
+    if memory != LinuxMemory::default() {
         resources.set_memory(Some(memory));
+    }
+    if let Some(weight) = args.blkio_weight {
+        let io = LinuxBlockIoBuilder::default().weight(weight);
+        resources.set_block_io(Some(io.build()?));
     }
     let mut cpu = LinuxCpu::default();
     cpu.set_shares(args.cpu_share)
         .set_quota(args.cpu_quota)
         .set_period(args.cpu_period)
-        .set_cpus(args.cpuset_cpus.clone());
+        .set_burst(args.cpu_burst)
+        .set_idle(args.cpu_idle)
+        .set_cpus(args.cpuset_cpus.clone())
+        .set_mems(args.cpuset_mems.clone());
     if cpu != LinuxCpu::default() {
         resources.set_cpu(Some(cpu));
     }

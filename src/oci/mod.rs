@@ -52,10 +52,13 @@ pub fn run(cli: Cli) -> Result<u8> {
         cli.command,
         Command::Create(_) | Command::Run(_) | Command::Exec(_)
     ) {
-        protect::protect()?;
+        match nix::unistd::geteuid().is_root() {
+            true => protect::protect()?,
+            false => protect::protect_own_file()?,
+        }
     }
     let log = log::Log::of(&cli);
-    let store = Store::new(cli.root);
+    let store = Store::new(state::root(cli.root)?);
     match cli.command {
         Command::Create(args) => create::create(&store, &args, cli.systemd_cgroup, &log).map(|_| 0),
         Command::Run(args) => start::run(&store, &args, cli.systemd_cgroup, &log),
@@ -65,7 +68,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Delete(args) => kill::delete(&store, &args.id, args.force, &log).map(|()| 0),
         Command::List(args) => show::list(&store, &args).map(|()| 0),
         Command::Ps(args) => show::ps(&store, &args).map(|()| 0),
-        Command::Exec(args) => exec::exec(&store, &args, cli.debug),
+        Command::Exec(args) => exec::exec(&store, &args, cli.debug, &log),
         Command::Pause(one) => limits::pause(&store, &one.id).map(|()| 0),
         Command::Resume(one) => limits::resume(&store, &one.id).map(|()| 0),
         Command::Update(args) => limits::update(&store, &args).map(|()| 0),

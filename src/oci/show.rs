@@ -135,8 +135,8 @@ pub fn features() -> Result<()> {
                 "knownFlags": known,
                 "supportedFlags": supported,
             },
-            "apparmor": { "enabled": false },
-            "selinux": { "enabled": false },
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
             "intelRdt": { "enabled": false },
             "memoryPolicy": {
                 "modes": ["MPOL_DEFAULT", "MPOL_PREFERRED", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_LOCAL",
@@ -159,7 +159,11 @@ pub fn features() -> Result<()> {
 /// There is one already.
 pub fn spec(args: &SpecArgs) -> Result<()> {
     let path = args.bundle.join("config.json");
-    let mut spec = Spec::default();
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    let mut spec = match args.rootless {
+        true => Spec::rootless(uid.as_raw(), gid.as_raw()),
+        false => Spec::default(),
+    };
     spec.set_version("1.2.0".into());
     if let Some(process) = spec.process_mut() {
         process.set_terminal(Some(true));

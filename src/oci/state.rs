@@ -83,6 +83,27 @@ impl Status {
     }
 }
 
+/// Where state is kept: where the caller says, or in the usual place of the user who calls. An ordinary user may
+/// look like root, in a user namespace of his own.
+///
+/// # Errors
+/// An ordinary user has no run directory.
+pub fn root(said: Option<PathBuf>) -> Result<PathBuf> {
+    let own = || -> Result<PathBuf> {
+        let usual = Path::new("/run/rmac-oci");
+        let run = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+        let writable = nix::unistd::access("/run", nix::unistd::AccessFlags::W_OK).is_ok();
+        if nix::unistd::geteuid().is_root() && (run.is_none() || writable) {
+            return Ok(usual.into());
+        }
+        let run = run.context(
+            "XDG_RUNTIME_DIR is not set: log in again, or say with --root where state is kept",
+        )?;
+        Ok(Path::new(&run).join("rmac-oci"))
+    };
+    said.map_or_else(own, Ok)
+}
+
 impl Store {
     /// The containers below `root`.
     pub fn new(root: PathBuf) -> Store {

@@ -32,8 +32,8 @@ pub fn wire(endpoints: &[Endpoint], client: &Client) -> Vec<Step> {
     order(link::plan(&known), endpoints, client)
 }
 
-/// The steps for a bundle with a network namespace of its own: the loopback, and what `linux.netDevices` asks for.
-pub fn of_bundle(spec: &Spec) -> Vec<link::Step> {
+/// The steps for a bundle: the loopback of a network namespace of its `own`, and what `linux.netDevices` asks for.
+pub fn of_bundle(spec: &Spec, own: bool) -> Vec<link::Step> {
     let linux = spec.linux().as_ref();
     let devices = linux.and_then(|linux| linux.net_devices().as_ref());
     let mut bring: Vec<link::Step> = devices
@@ -49,7 +49,10 @@ pub fn of_bundle(spec: &Spec) -> Vec<link::Step> {
         .collect();
     // The specification has them in a map: an order that is always the same.
     bring.sort_by_key(ToString::to_string);
-    let mut steps = link::plan(&[]);
+    let mut steps = match own {
+        true => link::plan(&[]),
+        false => vec![],
+    };
     steps.extend(bring);
     steps
 }

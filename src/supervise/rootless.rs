@@ -17,14 +17,16 @@ use std::io::{Read, Seek, Write};
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{AccessFlags, access, getegid, geteuid, getpid};
+use oci_spec::runtime::LinuxIdMapping;
 
+use crate::kernel::ids;
+use crate::out::stream::errln;
 use crate::store::containers::ProcessId;
 use crate::store::ids::subordinate;
 use crate::store::{Home, make_private_dir};
@@ -149,13 +151,17 @@ fn make() -> Result<()> {
         return map_one(uid, gid);
     }
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).context("make a pipe")?;
-    let target = getpid().as_raw();
+    let target = getpid();
     let Some(helper) = sys::fork().context("fork")? else {
         drop(write);
         // The end of the pipe says that the namespace is there.
         let _ = nix::unistd::read(&read, &mut [0]);
-        let mapped = map("newuidmap", target, uid, &uids) && map("newgidmap", target, gid, &gids);
-        sys::exit_now(i32::from(!mapped));
+        let mapped = ids::map_by("newuidmap", target, &table(uid, &uids))
+            .and_then(|()| ids::map_by("newgidmap", target, &table(gid, &gids)));
+        if let Err(error) = &mapped {
+            errln!("{error:#}");
+        }
+        sys::exit_now(i32::from(mapped.is_err()));
     };
     drop(read);
     let made = unshare_user();
@@ -195,16 +201,15 @@ fn map_one(uid: u32, gid: u32) -> Result<()> {
 }
 
 /// Root is the user; what follows are the ranges.
-fn map(program: &str, pid: i32, own: u32, ranges: &[Range<u64>]) -> bool {
-    let mut command = Command::new(program);
-    command.args([&pid.to_string(), "0", &own.to_string(), "1"]);
+fn table(own: u32, ranges: &[Range<u64>]) -> Vec<LinuxIdMapping> {
     let mut inside = 1;
+    let mut all: Vec<_> = ids::mapping(0, own, 1).into_iter().collect();
     for range in ranges {
-        let size = range.end - range.start;
-        command.args([inside, range.start, size].map(|number| number.to_string()));
+        let size = (range.end - range.start) as u32;
+        all.extend(ids::mapping(inside, range.start as u32, size));
         inside += size;
     }
-    command.status().is_ok_and(|status| status.success())
+    all
 }
 
 /// The user's ranges, by name and by number.

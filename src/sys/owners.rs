@@ -5,11 +5,12 @@ use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Makes the mount `mount`, which is attached nowhere yet, show each owner as the one that the table of the
-/// user namespace `userns` has for it (Linux 5.12).
+/// user namespace `userns` has for it (Linux 5.12); with `below` the mounts below it, too.
 ///
 /// # Errors
 /// EINVAL where the file system cannot do that.
-pub fn map(mount: BorrowedFd<'_>, userns: BorrowedFd<'_>) -> Result<()> {
+pub fn map(mount: BorrowedFd<'_>, userns: BorrowedFd<'_>, below: bool) -> Result<()> {
+    let recursive = if below { libc::AT_RECURSIVE } else { 0 };
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,
@@ -22,7 +23,7 @@ pub fn map(mount: BorrowedFd<'_>, userns: BorrowedFd<'_>) -> Result<()> {
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | recursive,
             &raw const attributes,
             size_of::<libc::mount_attr>(),
         )

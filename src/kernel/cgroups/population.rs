@@ -246,7 +246,7 @@ fn set_state(layout: &Layout, path: &Path, wanted: State) -> Result<()> {
         Layout::V2(_) => main_dir(layout, path)?,
         Layout::V1(trees) => match trees.mount_of("freezer") {
             Some(mount) => mount.join(relative(path)?),
-            None => bail!("this machine has no freezer controller: cgroups cannot be paused"),
+            None => bail!("processes cannot be paused: {}", trees.lacks("freezer")),
         },
     };
     let deadline = Instant::now() + PATIENCE;

@@ -105,6 +105,14 @@ impl Trees {
         self.0.is_empty()
     }
 
+    /// Why there is no such controller, for an error.
+    pub fn lacks(&self, controller: &str) -> String {
+        match self.is_empty() {
+            true => "cgroups are root's here, and this is an ordinary user".into(),
+            false => format!("this machine has no {controller} controller (see /proc/cgroups)"),
+        }
+    }
+
     /// Where `controller` is mounted.
     pub fn mount_of(&self, controller: &str) -> Option<&Path> {
         let has = |(_, found): &&(PathBuf, Vec<String>)| found.iter().any(|c| c == controller);
@@ -302,9 +310,7 @@ struct Limits<'a> {
 impl Limits<'_> {
     fn set(&mut self, controller: &str, file: &str, value: impl ToString) -> Result<()> {
         let Some(mount) = self.trees.mount_of(controller) else {
-            bail!(
-                "{file} cannot be limited: this machine has no {controller} controller (see /proc/cgroups)"
-            );
+            bail!("{file} cannot be limited: {}", self.trees.lacks(controller));
         };
         self.steps.push(Step::Set {
             file: mount.join(self.below).join(file),

@@ -190,6 +190,8 @@ impl Limits<'_> {
         )?;
         // Docker's number is memory and swap together, v2's is swap alone.
         match (memory.swap(), memory.limit()) {
+            // Without a limit of memory there is none of both together.
+            (None, Some(..0)) => self.set("memory", "memory.swap.max", "max")?,
             (None | Some(0), _) => {}
             (Some(..0), _) => self.set("memory", "memory.swap.max", "max")?,
             (Some(both), Some(limit @ 1..)) => {

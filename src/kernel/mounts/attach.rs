@@ -56,6 +56,21 @@ pub(super) fn filesystem(
     }
 }
 
+/// The same for the container's cgroups where the host's are mounted already, as below a `/sys` that is a bind mount
+/// of the host's: the kernel mounts nothing over itself, so a small tmpfs comes in between.
+pub(super) fn cgroup_over_another(
+    root: &Root,
+    target: &Path,
+    source: &str,
+    flags: MsFlags,
+) -> Result<()> {
+    let at = root.make_directory(target)?;
+    let flags_between = flags - MsFlags::MS_RDONLY;
+    filesystem(&at, "tmpfs", "tmpfs", flags_between, "mode=755,size=4k")?;
+    let at = root.make_directory(target)?;
+    Ok(filesystem(&at, "cgroup2", source, flags, "")?)
+}
+
 /// Keeps the kernel's own file systems in reach by what was mounted, not by name (see [`Root::keep`]).
 pub(super) fn keep(root: &Root, kind: &str, target: &Path) -> Result<()> {
     use nix::sys::statfs;

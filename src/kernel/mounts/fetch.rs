@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::{Step, attach};
+use super::{Owners, Scope, Step, attach};
 use crate::kernel::ids::Table;
 use crate::kernel::rootfs::id_mapped;
 
@@ -50,7 +50,8 @@ pub fn lenders(steps: &[Step]) -> Vec<Table> {
     for step in steps {
         if let Step::Fetch(bind) = step
             && let Step::Bind {
-                ids: Some(table), ..
+                ids: Some(Owners { table, .. }),
+                ..
             } = &**bind
             && !all.contains(table)
         {
@@ -75,10 +76,11 @@ pub(super) fn take(bind: &Step, lent: &[(Table, OwnedFd)], fetched: &mut Fetched
         return Ok(());
     };
     let tree = attach::source(source, *scope)?;
-    if let Some(table) = ids {
+    if let Some(Owners { table, scope }) = ids {
         let lender = lent.iter().find(|(lent, _)| lent == table);
         let (_, lender) = lender.context("no user namespace to translate by")?;
-        id_mapped(&tree, lender.as_fd()).with_context(|| source.display().to_string())?;
+        id_mapped(&tree, lender.as_fd(), *scope == Scope::Recursive)
+            .with_context(|| source.display().to_string())?;
     }
     attach::set(&tree, *scope, *attributes, *recursive, *propagation)?;
     fetched.push((target.clone(), tree));

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use nix::mount::MsFlags;
 use oci_spec::runtime::Mount;
 
-use super::{Recursive, Scope, Step};
+use super::{Owners, Recursive, Scope, Step};
 use crate::kernel::ids::Table;
 use crate::lesson::Shell;
 
@@ -65,22 +65,22 @@ pub(super) fn step_of(mount: &Mount, table: Option<&Table>) -> Result<Step> {
 }
 
 /// By which table the owners of the mount's files are translated.
-fn ids_of(mount: &Mount, sorted: &mut Sorted<'_>, table: Option<&Table>) -> Result<Option<Table>> {
+fn ids_of(mount: &Mount, sorted: &mut Sorted<'_>, table: Option<&Table>) -> Result<Option<Owners>> {
     let target = mount.destination().display();
-    let mapped = sorted.data.iter().position(|word| *word == "idmap");
-    if let Some(at) = mapped {
-        sorted.data.remove(at);
-    }
+    let is_word = |word: &&str| matches!(*word, "idmap" | "ridmap");
+    let mapped = sorted.data.iter().position(is_word);
+    let word = mapped.map(|at| sorted.data.remove(at));
     let ids = own_table(mount).or_else(|| mapped.and(table.cloned()));
-    if mapped.is_some() && ids.is_none() {
+    if let (Some(word), None) = (word, &ids) {
         bail!(
-            "the mount at {target}: idmap needs uidMappings and gidMappings, of its own or of a new user namespace"
+            "the mount at {target}: {word} needs uidMappings and gidMappings, of its own or of a new user namespace"
         );
     }
-    if sorted.data.contains(&"ridmap") {
-        bail!("the mount at {target}: mounts below an id-mapped one cannot be mapped (ridmap)");
-    }
-    Ok(ids)
+    let scope = match word {
+        Some("ridmap") => Scope::Recursive,
+        _ => Scope::Single,
+    };
+    Ok(ids.map(|table| Owners { table, scope }))
 }
 
 /// The mount's own table.
@@ -276,7 +276,7 @@ const OPTIONS: &[(&str, Meaning, MsFlags, u64)] = {
 pub(super) fn known() -> Vec<&'static str> {
     let recursive = RECURSIVE.iter().flat_map(|(set, clear, _)| [*set, *clear]);
     let times = ["rstrictatime", "ratime", "rnorelatime", "rnostrictatime"];
-    let others = ["defaults", "tmpcopyup", "idmap"];
+    let others = ["defaults", "tmpcopyup", "idmap", "ridmap"];
     let one = OPTIONS.iter().map(|(name, ..)| *name);
     one.chain(recursive).chain(times).chain(others).collect()
 }

@@ -154,7 +154,7 @@ pub(super) fn stack_mapped(
         .map(|layer| {
             let clone = nix::libc::OPEN_TREE_CLONE;
             let tree = sys::open_tree(AT_FDCWD, layer, clone).context("open_tree")?;
-            id_mapped(&tree, lender.as_fd())?;
+            id_mapped(&tree, lender.as_fd(), false)?;
             Ok(tree)
         })
         .collect::<Result<_>>()?;
@@ -169,8 +169,8 @@ pub(super) fn stack_mapped(
 }
 
 /// Makes the mount `tree`, which is attached nowhere, show its owners as `lender` translates them.
-pub fn id_mapped(tree: &OwnedFd, lender: BorrowedFd<'_>) -> Result<()> {
-    sys::owners::map(tree.as_fd(), lender).map_err(|error| match error.raw_os_error() {
+pub fn id_mapped(tree: &OwnedFd, lender: BorrowedFd<'_>, below: bool) -> Result<()> {
+    sys::owners::map(tree.as_fd(), lender, below).map_err(|error| match error.raw_os_error() {
         Some(nix::libc::EINVAL) => anyhow::anyhow!(
             "the file system cannot translate owners (mount_setattr(MOUNT_ATTR_IDMAP): EINVAL): ext4, xfs and btrfs can, \
              another overlay cannot: put rmac's state on one of those (--root)"
