@@ -22,7 +22,7 @@ pub use talk::open_gate;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
@@ -202,22 +202,8 @@ fn attempt(
         taken.host += 1;
         take(step, place, Side::Host, listener)?;
     }
-    let Step::Namespace(crate::kernel::namespaces::Step::Clone(flags)) = &plan.clone else {
-        return Err(anyhow!("the plan has no clone").into());
-    };
-    let cgroup = plan.cgroup.as_deref().map(std::fs::File::open).transpose();
-    let cgroup = cgroup.context("open the container's cgroup")?;
-    let (ours, theirs) = talk()?;
     let before = Instant::now();
-    let cloned = sys::clone3(flags.bits() as u64, cgroup.as_ref().map(AsFd::as_fd));
-    let (pid, pidfd) = match cloned.context(format!("{}", plan.clone))? {
-        Clone::Child => {
-            drop(ours);
-            child::child(plan, std::mem::take(place), theirs, telling)
-        }
-        Clone::Parent(pid, pidfd) => (pid, pidfd),
-    };
-    drop(theirs);
+    let (pid, pidfd, ours) = clone(plan, place, telling)?;
     listener.took(Side::Host, &plan.clone, before.elapsed());
     let wires = !plan.wire.is_empty() && !child::wires_itself(plan, place);
     let open = || match &plan.netns {
@@ -253,6 +239,24 @@ fn attempt(
             end(&pidfd);
             Err(failure)
         }
+    }
+}
+
+/// Makes the child, which does its part; its number, its descriptor, and the host's end for talking to it.
+fn clone(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(Pid, OwnedFd, OwnedFd)> {
+    let Step::Namespace(crate::kernel::namespaces::Step::Clone(flags)) = &plan.clone else {
+        bail!("the plan has no clone");
+    };
+    let cgroup = plan.cgroup.as_deref().map(std::fs::File::open).transpose();
+    let cgroup = cgroup.context("open the container's cgroup")?;
+    let (ours, theirs) = talk()?;
+    let cloned = sys::clone3(flags.bits() as u64, cgroup.as_ref().map(AsFd::as_fd));
+    match cloned.context(format!("{}", plan.clone))? {
+        Clone::Child => {
+            drop(ours);
+            child::child(plan, std::mem::take(place), theirs, telling)
+        }
+        Clone::Parent(pid, pidfd) => Ok((pid, pidfd, ours)),
     }
 }
 
