@@ -46,6 +46,8 @@ pub struct Request {
     pub cap_add: Vec<String>,
     /// `--cap-drop`.
     pub cap_drop: Vec<String>,
+    /// `--device`, as typed (see [`crate::kernel::devices::Mapping`]).
+    pub devices: Vec<String>,
     /// `--privileged`.
     pub privileged: bool,
     /// `--security-opt no-new-privileges`.

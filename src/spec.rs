@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use oci_spec::image::Config;
 use oci_spec::runtime::{
-    BoxBuilder, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespaceBuilder, LinuxNamespaceType,
-    LinuxResources, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    BoxBuilder, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDevice, LinuxNamespaceBuilder,
+    LinuxNamespaceType, LinuxResources, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
     get_default_maskedpaths, get_default_readonly_paths,
 };
 
-use crate::kernel::cgroups::devices;
+use crate::kernel::cgroups::devices::{Base, base_rule};
+use crate::kernel::devices::Mapping;
 use crate::kernel::ids::Table;
 use crate::kernel::{capabilities, seccomp};
 use crate::request::{NetworkMode, Request};
@@ -206,8 +207,12 @@ fn linux(request: &Request, place: &Place<'_>) -> Result<oci_spec::runtime::Linu
     let namespaces: Result<Vec<_>, _> = kinds.into_iter().map(namespace).collect();
     let mut builder = LinuxBuilder::default()
         .namespaces(namespaces?)
-        .cgroups_path(Path::new("/rmac").join(place.id))
-        .resources(resources(request));
+        .cgroups_path(Path::new("/rmac").join(place.id));
+    let (nodes, resources) = devices_and_resources(request)?;
+    builder = builder.resources(resources);
+    if !nodes.is_empty() {
+        builder = builder.devices(nodes);
+    }
     if let Some(Table { uids, gids }) = place.ids {
         builder = builder
             .uid_mappings(uids.clone())
@@ -223,13 +228,27 @@ fn linux(request: &Request, place: &Place<'_>) -> Result<oci_spec::runtime::Linu
     builder.build().context("put the Linux part together")
 }
 
-/// What the container may use of the machine; `--privileged` opens every device whose node it makes.
-fn resources(request: &Request) -> LinuxResources {
+/// The host's devices that the container gets, and what it may use of the machine; `--privileged` gives all and opens
+/// every other one whose node it makes.
+fn devices_and_resources(request: &Request) -> Result<(Vec<LinuxDevice>, LinuxResources)> {
+    let mut nodes = vec![];
+    let mut rules = vec![];
+    for text in &request.devices {
+        let found = text.parse::<Mapping>()?.resolve()?;
+        for (node, rule) in found {
+            nodes.push(node);
+            rules.push(rule);
+        }
+    }
     let mut resources = request.resources.clone().unwrap_or_default();
     if request.privileged {
-        resources.set_devices(Some(vec![devices::base_rule(devices::Base::AllowAll)]));
+        rules = vec![base_rule(Base::AllowAll)];
+        nodes.splice(0..0, Mapping::all()?);
     }
-    resources
+    if !rules.is_empty() {
+        resources.set_devices(Some(rules));
+    }
+    Ok((nodes, resources))
 }
 
 #[cfg(test)]

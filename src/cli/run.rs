@@ -117,6 +117,9 @@ pub struct ContainerArgs {
     /// Give extended privileges to this container
     #[arg(long)]
     pub privileged: bool,
+    /// Add a host device to the container: HOST, HOST:CONTAINER or HOST:CONTAINER:rwm
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Vec<String>,
     /// Security options: no-new-privileges, seccomp=unconfined
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,

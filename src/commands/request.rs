@@ -15,7 +15,7 @@ use oci_spec::runtime::{
 
 use super::volume;
 use crate::cli::run::ContainerArgs;
-use crate::kernel::{capabilities, signals::Signal};
+use crate::kernel::{capabilities, devices::Mapping, signals::Signal};
 use crate::request::Request;
 use crate::supervise::client;
 
@@ -25,6 +25,9 @@ pub fn request(args: &ContainerArgs) -> Result<Request> {
     capabilities::choose(base, &args.cap_add, &args.cap_drop)?;
     if let Some(signal) = &args.stop_signal {
         signal.parse::<Signal>()?;
+    }
+    for device in &args.device {
+        device.parse::<Mapping>()?;
     }
     if let Some(keys) = &args.detach_keys {
         client::parse_detach_keys(keys)?;
@@ -53,6 +56,7 @@ pub fn request(args: &ContainerArgs) -> Result<Request> {
         cap_add: args.cap_add.clone(),
         cap_drop: args.cap_drop.clone(),
         privileged: args.privileged,
+        devices: args.device.clone(),
         no_new_privileges,
         seccomp_unconfined,
         stop_signal: args.stop_signal.clone(),

@@ -281,6 +281,8 @@ pub fn retire(home: &Home, id: &str, name: &str) {
         let _ = std::fs::rename(home.root.join("names").join(name), directory.join("name"));
     }
     let _ = std::fs::rename(directory, retired(home, id));
+    // Its claim lives on for a moment, and `ps` looks at that.
+    summary::withdraw(home, id);
 }
 
 /// Where what is left of the container `id` waits for its removal.

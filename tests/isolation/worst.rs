@@ -283,13 +283,13 @@ fn privileged() {
         assert_ne!(found[name], 0, "{name}");
     }
     assert_eq!(found["seen-by-handle"], root_by_number(&lab));
-    // Devices open as they do on this host.
+    // Devices open as they do on this host. The program may itself lie below /tmp, so it is opened before that is hidden.
     let host = lab.scratch().join("tmp");
     std::fs::create_dir_all(&host).unwrap();
     let said = lab.sh(&format!(
-        "unshare --mount sh -c 'mount --bind {} /tmp; exec {} devices {}'",
-        host.display(),
+        "unshare --mount sh -c 'exec 9< {}; mount --bind {} /tmp; exec /proc/self/fd/9 devices {}'",
         program("worst").display(),
+        host.display(),
         std::fs::metadata("/").unwrap().dev()
     ));
     let devices: Vec<_> = parse(&said.ok()).into_iter().collect();

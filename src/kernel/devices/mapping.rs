@@ -71,6 +71,32 @@ impl Mapping {
         Ok(found)
     }
 
+    /// All nodes of the host's `/dev`, for a container that may do with them what the host may. Those of terminals
+    /// and the directories of file systems are the container's own.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn all() -> Result<Vec<LinuxDevice>> {
+        let own = ["console", "fd", "mqueue", "ptmx", "pts", "shm"];
+        let mut found = Vec::new();
+        for entry in fs_err::read_dir("/dev")? {
+            let (name, kind) =
+                entry.and_then(|entry| Ok((entry.file_name(), entry.file_type()?)))?;
+            if own.iter().any(|own| name == *own) || kind.is_symlink() {
+                continue;
+            }
+            let host = Path::new("/dev").join(name);
+            let mapping = Mapping {
+                container: host.clone(),
+                host,
+                access: "rwm".into(),
+            };
+            // A device that has just gone is none.
+            let _ = mapping.gather(&mapping.host, &mapping.container, &mut found);
+        }
+        Ok(found.into_iter().map(|(device, _)| device).collect())
+    }
+
     fn gather(
         &self,
         host: &Path,
