@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! host                                   child
-//! host steps
+//! host steps, and wire steps beside them (see `ahead`)
 //! clone3 ------------------------------> (born)
-//! wire steps: the links                  prepare steps: tree, mounts, pivot
+//! wire steps that are left               prepare steps: tree, mounts, pivot
 //! "go" --------------------------------> (was waiting)
 //! (reads until the socket closes)        enter steps: session ... execve
 //! ```
@@ -13,10 +13,13 @@
 //! the program has started, and a word says which step failed and why. What was done is undone in
 //! reverse when anything fails.
 
+mod ahead;
 mod birth;
 mod child;
+mod taken;
 mod talk;
 
+pub use taken::undo;
 pub use talk::open_gate;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -27,6 +30,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
+use crate::kernel::namespaces;
 use crate::kernel::program::NoProgram;
 use crate::kernel::terminal::Stdio;
 use crate::net::conflict::Sentinel;
@@ -35,6 +39,7 @@ use crate::net::{dhcp, netns};
 use crate::plan::Plan;
 use crate::step::{Place, Step};
 use crate::sys::{self, Clone, trampoline};
+use taken::Taken;
 use talk::{CALLS, FAILED, LONGEST, READY, TERMINAL, TOOK, not_born, not_executed, receive, said};
 
 /// A container whose program has been started.
@@ -48,6 +53,8 @@ pub struct Running {
     pub master: Option<OwnedFd>,
     /// Its network namespace, which lives on as long as this does.
     pub netns: Option<OwnedFd>,
+    /// Its mount namespace, where [`Place::hold_mounts`] was said.
+    pub mounts: Option<OwnedFd>,
     /// What listens on for other owners of its addresses.
     pub sentinels: Vec<Sentinel>,
     /// Its DHCP clients, each with its lease.
@@ -150,46 +157,6 @@ pub fn launch_at(
     outcome.inspect_err(|_| taken.undo(&mut place))
 }
 
-/// Takes back what outlives the container of `plan`: its links, explicitly, and its cgroup.
-pub fn undo(plan: &Plan, netns: Option<&OwnedFd>) -> Result<()> {
-    let mut place = Place::default();
-    let mut first = Ok(());
-    let links = plan
-        .wire
-        .iter()
-        .any(|step| matches!(step, Step::Link(crate::net::link::Step::Make(_))));
-    if let Some(netns) = netns.filter(|_| links) {
-        place.wires = Some(Wires::open(netns.as_fd())?);
-        for step in plan.wire.iter().rev() {
-            first = first.and(step.undo(&mut place));
-        }
-    }
-    for step in plan.host.iter().rev() {
-        first = first.and(step.undo(&mut place));
-    }
-    first
-}
-
-/// How far the host has come.
-struct Taken<'a> {
-    plan: &'a Plan,
-    host: usize,
-    wired: usize,
-}
-
-impl Taken<'_> {
-    fn undo(&self, place: &mut Place) {
-        for step in self.plan.wire[..self.wired]
-            .iter()
-            .rev()
-            .chain(self.plan.host[..self.host].iter().rev())
-        {
-            // The first failure is what is told; a second one on the way back would hide it.
-            let _ = step.undo(place);
-        }
-    }
-}
-
 fn attempt(
     plan: &Plan,
     place: &mut Place,
@@ -197,18 +164,18 @@ fn attempt(
     telling: Telling,
     listener: &mut dyn Listener,
 ) -> Result<Running, Failure> {
-    for step in &plan.host {
-        // Counted before it is taken: a step that fails half-way is undone too.
-        taken.host += 1;
-        take(step, place, Side::Host, listener)?;
-    }
+    let times = host_and_ahead(plan, place, taken, listener)?;
     let before = Instant::now();
     let (pid, pidfd, ours) = clone(plan, place, telling)?;
     listener.took(Side::Host, &plan.clone, before.elapsed());
+    let mounts = place.hold_mounts.then(|| namespaces::mounts_of(pid));
+    let steps = plan.wire.iter().zip(times);
+    steps.for_each(|(step, time)| listener.took(Side::Host, step, time));
     let wires = !plan.wire.is_empty() && !child::wires_itself(plan, place);
-    let open = || match &plan.netns {
-        Some(file) => netns::open(file),
-        None => netns::of_process(pid),
+    let open = || match (&place.netns, &plan.netns) {
+        (Some(netns), _) => netns.try_clone().context("duplicate a descriptor"),
+        (None, Some(file)) => netns::open(file),
+        (None, None) => netns::of_process(pid),
     };
     let netns = wires.then(|| open().ok()).flatten();
     let wired = map(plan, place, pid, &ours, listener)
@@ -232,6 +199,8 @@ fn attempt(
             pidfd,
             master,
             netns,
+            // Without it the end of the program only takes longer.
+            mounts: mounts.and_then(Result::ok),
             sentinels: std::mem::take(&mut place.sentinels),
             clients: std::mem::take(&mut place.clients),
         }),
@@ -242,14 +211,49 @@ fn attempt(
     }
 }
 
+/// Takes the host's steps, and beside them what can be wired already; the times of that.
+fn host_and_ahead(
+    plan: &Plan,
+    place: &mut Place,
+    taken: &mut Taken<'_>,
+    listener: &mut dyn Listener,
+) -> Result<Vec<Duration>, Failure> {
+    if !ahead::fits(plan, place) {
+        host(plan, place, &mut taken.host, listener)?;
+        return Ok(vec![]);
+    }
+    let work = || host(plan, place, &mut taken.host, listener);
+    let (hosted, mut ahead) = ahead::beside(plan, work);
+    ahead.hand_to(place);
+    taken.wired = ahead.wired;
+    hosted.and(ahead.outcome)?;
+    Ok(ahead.times)
+}
+
+/// Takes the host's steps; `taken` says how many.
+fn host(
+    plan: &Plan,
+    place: &mut Place,
+    taken: &mut usize,
+    listener: &mut dyn Listener,
+) -> Result<(), Failure> {
+    for step in &plan.host {
+        // Counted before it is taken: a step that fails half-way is undone too.
+        *taken += 1;
+        take(step, place, Side::Host, listener)?;
+    }
+    Ok(())
+}
+
 /// Makes the child, which does its part; its number, its descriptor, and the host's end for talking to it.
 fn clone(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(Pid, OwnedFd, OwnedFd)> {
-    let Step::Namespace(crate::kernel::namespaces::Step::Clone(flags)) = &plan.clone else {
+    let Step::Namespace(namespaces::Step::Clone(flags)) = &plan.clone else {
         bail!("the plan has no clone");
     };
     let cgroup = plan.cgroup.as_deref().map(std::fs::File::open).transpose();
     let cgroup = cgroup.context("open the container's cgroup")?;
     let (ours, theirs) = talk()?;
+    let flags = ahead::flags_left(*flags, place);
     let cloned = sys::clone3(flags.bits() as u64, cgroup.as_ref().map(AsFd::as_fd));
     match cloned.context(format!("{}", plan.clone))? {
         Clone::Child => {
@@ -292,9 +296,11 @@ fn wire(
     listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
     let Some(netns) = netns else { return Ok(()) };
-    place.wires = Some(Wires::open(netns.as_fd())?);
-    place.netns = Some(netns.try_clone().context("duplicate a descriptor")?);
-    for step in &plan.wire {
+    if place.wires.is_none() {
+        place.wires = Some(Wires::open(netns.as_fd())?);
+        place.netns = Some(netns.try_clone().context("duplicate a descriptor")?);
+    }
+    for step in &plan.wire[taken.wired..] {
         take(step, place, Side::Host, listener)?;
         taken.wired += 1;
     }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
@@ -86,6 +87,8 @@ pub struct Place {
     pub netns: Option<OwnedFd>,
     /// What listens on for other owners of the addresses.
     pub sentinels: Vec<conflict::Sentinel>,
+    /// When the LAN was asked about the addresses, where that was done ahead of the step.
+    pub asked: Option<Instant>,
     /// The DHCP clients, each with its lease.
     pub clients: Vec<(dhcp::Client, dhcp::Lease)>,
     /// The container's first process, for one more that joins it.
@@ -103,6 +106,9 @@ pub struct Place {
     /// namespace, only while the child lets others look into it, so the child shuts them out late. Nobody else is
     /// in the new pid namespace by then.
     pub rootless: bool,
+    /// The host keeps the container's mounts until it lets go of them: taking them down takes the kernel longer than
+    /// most else of an end, and the last who has them, the program as it ends, waits for it.
+    pub hold_mounts: bool,
     /// User namespaces made to translate the owners of mounts, by their tables.
     pub lent: Vec<(ids::Table, OwnedFd)>,
     /// Mounts that the host has copied for the child to attach.
@@ -210,10 +216,7 @@ impl Step {
             Step::Device(step) => step.take(place.dev()?.as_fd()),
             Step::Identity(step) => step.take(),
             Step::Link(step) => step.take(place.wires.as_mut().context("no network to work on")?),
-            Step::Conflict(step) => {
-                let netns = place.netns.as_ref().context("no network to work on")?;
-                step.take(netns.as_fd(), &mut place.sentinels)
-            }
+            Step::Conflict(step) => place.take_conflict(step),
             Step::Dhcp(step) => place.take_dhcp(step),
             Step::Terminal(step) => place.take_terminal(step),
             Step::Signal(step) => step.take(),
@@ -278,6 +281,15 @@ impl Place {
                 .context("open /dev")?,
         };
         Ok(self.dev.insert(dev))
+    }
+
+    fn take_conflict(&mut self, step: &conflict::Step) -> Result<()> {
+        let netns = self.netns.as_ref().context("no network to work on")?;
+        let asked = match self.asked.take() {
+            Some(asked) => asked,
+            None => step.ask(netns.as_fd(), &mut self.sentinels)?,
+        };
+        step.hear(&mut self.sentinels, asked)
     }
 
     /// The address of a lease goes onto the link, its router into the routes.

@@ -131,6 +131,16 @@ pub fn plan_join(spec: &Spec, pid: i32, born_last: bool) -> (Option<Step>, Step,
     (Some(join_pids), clone, Step::Join { pid, flags })
 }
 
+/// The mount namespace of the process `pid`, which lives as long as the descriptor does.
+///
+/// # Errors
+/// Where the process is gone.
+pub fn mounts_of(pid: Pid) -> Result<OwnedFd> {
+    let file = format!("/proc/{pid}/ns/mnt");
+    let opened = std::fs::File::open(&file).with_context(|| format!("open {file}"))?;
+    Ok(opened.into())
+}
+
 /// The file of the namespace of this type that `spec` enters, where that exists already.
 pub fn file(spec: &Spec, wanted: LinuxNamespaceType) -> Option<PathBuf> {
     all(spec).find(|one| one.typ() == wanted)?.path().clone()
@@ -156,7 +166,9 @@ impl Step {
         match self {
             Step::Clone(_) => Lesson {
                 why: "one call makes the container's first process together with its own process numbers, \
-                      mounts, network devices, host name and System V IPC",
+                      mounts, network devices, host name and System V IPC; of these the kernel takes longest over the \
+                      network, so rmac makes that one just before, in a thread (unshare), and the process enters it \
+                      (setns), unless it has a user namespace, which is to own it",
                 without: "the program would see the host's processes, mounts and links, and could change them",
                 man: "clone3(2), namespaces(7)",
             },

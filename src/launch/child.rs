@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
+use nix::sched::CloneFlags;
 
 use super::talk::{CALLS, FAILED, LONGEST, READY, TERMINAL, TOOK, hand_over};
 use super::{Failure, Telling, failure};
@@ -46,6 +47,10 @@ impl Drop for ExitOnDrop {
 }
 
 fn take_all(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(), Failure> {
+    if let Some(netns) = &place.netns {
+        nix::sched::setns(netns, CloneFlags::CLONE_NEWNET)
+            .context("setns into the network namespace that was made ahead")?;
+    }
     if !plan.map.is_empty() {
         wait_for_go(speaker(place)?)?;
     }

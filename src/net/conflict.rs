@@ -101,11 +101,11 @@ impl Step {
         Shell::Bash(targets.iter().map(ask).collect::<Vec<_>>().join("\n"))
     }
 
-    /// Takes the step in the network namespace `netns`. The sockets go to `sentinels`, to be kept.
+    /// Asks, in the network namespace `netns`. The sockets go to `sentinels`, to be kept. Returns when that was.
     ///
     /// # Errors
-    /// A [`Conflict`] when somebody has one of the addresses.
-    pub fn take(&self, netns: BorrowedFd<'_>, sentinels: &mut Vec<Sentinel>) -> Result<()> {
+    /// Where a link is gone.
+    pub fn ask(&self, netns: BorrowedFd<'_>, sentinels: &mut Vec<Sentinel>) -> Result<Instant> {
         let Step::Probe(targets) = self;
         let mut opened = netns::within(netns, || {
             targets
@@ -117,9 +117,16 @@ impl Step {
         for sentinel in &opened {
             sentinel.probe()?;
         }
-        let conflict = wait(&mut opened, Instant::now() + WINDOW)?;
         sentinels.append(&mut opened);
-        match conflict {
+        Ok(Instant::now())
+    }
+
+    /// Waits for the answers to what was `asked` then.
+    ///
+    /// # Errors
+    /// A [`Conflict`] when somebody has one of the addresses.
+    pub fn hear(&self, sentinels: &mut [Sentinel], asked: Instant) -> Result<()> {
+        match wait(sentinels, asked + WINDOW)? {
             Some(conflict) => Err(conflict.into()),
             None => Ok(()),
         }

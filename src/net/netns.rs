@@ -51,6 +51,15 @@ pub fn within<T>(netns: BorrowedFd<'_>, work: impl FnOnce() -> Result<T>) -> Res
     result
 }
 
+/// Makes a network namespace, which lives as long as the descriptor.
+pub fn make() -> Result<OwnedFd> {
+    let way_back = WayBack(own()?);
+    unshare(CloneFlags::CLONE_NEWNET).context("unshare a network namespace")?;
+    let netns = own();
+    drop(way_back);
+    netns
+}
+
 /// Makes a network namespace and pins it at the file `path`, which is made too.
 pub fn pin(path: &Path) -> Result<OwnedFd> {
     let way_back = WayBack(own()?);

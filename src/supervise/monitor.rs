@@ -170,6 +170,8 @@ impl Monitor {
             private: private.into_iter().flatten().collect(),
             trampoline: Some(sys::trampoline::open().context("make the program in memory")?),
             rootless: rootless::is(),
+            // What the user has bound in is free when the container has ended: the next command may unmount it.
+            hold_mounts: self.record.request.binds.is_empty(),
             ..Place::default()
         };
         let mut running = launch::launch_at(&self.plan, place, telling, told)?;
@@ -190,8 +192,10 @@ impl Monitor {
     }
 
     /// From the started program to the clean end. Whatever goes wrong on the way ends the container.
-    fn keep(mut self, running: Running, mut pump: Pump) -> Result<()> {
+    fn keep(mut self, mut running: Running, mut pump: Pump) -> Result<()> {
         let watched = self.watch(&running, &mut pump);
+        // The caller has its answer: now the mounts may take their time.
+        drop(running.mounts.take());
         // Kept to the end of the process: closing their sockets takes the kernel some 10 ms each.
         let _chores = pump.take_chores();
         // It may have been connected and disconnected since.

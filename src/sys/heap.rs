@@ -19,6 +19,15 @@ pub fn trim() {
     trim_stack();
 }
 
+/// Lets all threads allocate from one heap: a thread of glibc's gets a heap of its own, which outlives it.
+pub fn share_one_arena() {
+    // SAFETY: takes two integers.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Only for the thread that main runs in, whose stack has room of that size below it, or a gap that the kernel
 /// keeps free (stack_guard_gap).
 fn trim_stack() {
