@@ -218,12 +218,13 @@ fn host_and_ahead(
     taken: &mut Taken<'_>,
     listener: &mut dyn Listener,
 ) -> Result<Vec<Duration>, Failure> {
+    let netns = place.netns.take();
     if !ahead::fits(plan, place) {
         host(plan, place, &mut taken.host, listener)?;
         return Ok(vec![]);
     }
     let work = || host(plan, place, &mut taken.host, listener);
-    let (hosted, mut ahead) = ahead::beside(plan, work);
+    let (hosted, mut ahead) = ahead::beside(plan, netns, work);
     ahead.hand_to(place);
     taken.wired = ahead.wired;
     hosted.and(ahead.outcome)?;

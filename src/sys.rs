@@ -23,6 +23,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
@@ -96,14 +97,21 @@ pub fn fork() -> Result<Option<Pid>> {
 }
 
 /// A directory in `/proc` has two links and one more for each directory in it: so the links of
-/// `/proc/self/task` tell the number of threads with one call.
+/// `/proc/self/task` tell the number of threads with one call. One that has been joined is there for some
+/// microseconds more.
 fn require_single_thread() -> Result<()> {
-    match std::fs::metadata("/proc/self/task")?.nlink() {
-        3 => Ok(()),
-        links => Err(Error::other(format!(
-            "cannot clone with {} threads running",
-            links.saturating_sub(2)
-        ))),
+    let end = Instant::now() + Duration::from_secs(1);
+    loop {
+        match std::fs::metadata("/proc/self/task")?.nlink() {
+            3 => return Ok(()),
+            _ if Instant::now() < end => std::thread::yield_now(),
+            links => {
+                return Err(Error::other(format!(
+                    "cannot clone with {} threads running",
+                    links.saturating_sub(2)
+                )));
+            }
+        }
     }
 }
 

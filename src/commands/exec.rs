@@ -13,8 +13,8 @@ use crate::kernel::capabilities::{self, Base};
 use crate::store::Home;
 use crate::store::containers;
 use crate::supervise::client::{self, Options};
-use crate::supervise::monitor::Input;
 use crate::supervise::start::{Attach, spec_of};
+use crate::supervise::stdio::Input;
 use crate::supervise::{exec as monitor, heal, peers};
 
 /// `rmac exec`.

@@ -43,25 +43,11 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
     } else {
         vec![]
     };
+    let own = (!args.dry_run).then_some(&request);
+    let netns = own.and_then(start::network_ahead);
     let (record, claim) = make(home, &args.container, request)?;
     if args.dry_run {
-        let plan = Layout::detect().and_then(|layout| start::plan_of(home, &record, &layout));
-        let (directory, run) = (home.container(&record.id), home.running(&record.id));
-        let script =
-            plan.map(|plan| script::script(&plan, &record.request.image, &directory, &run));
-        heal::discard(home, &record);
-        for name in record
-            .request
-            .binds
-            .iter()
-            .filter_map(|bind| bind.volume.as_ref())
-        {
-            if !known.iter().any(|volume| volume.name == *name) {
-                let _ = volumes::remove(home, name);
-            }
-        }
-        out!("{}", script?);
-        return Ok(0);
+        return dry_run(home, &record, &known);
     }
     let options = options(&record.request, args.sig_proxy)?;
     let how = How {
@@ -76,8 +62,8 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
     } else {
         Some(client::catch_signals(&options)?)
     };
-    let socket =
-        start::start(home, record, claim, how).inspect_err(|_| heal::discard(home, &undo))?;
+    let socket = start::start(home, record, claim, how, netns)
+        .inspect_err(|_| heal::discard(home, &undo))?;
     let pid = match client::wait_for_start(&socket)? {
         Ok(pid) => pid,
         Err(end) => return ended(end),
@@ -89,6 +75,26 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
         }
         Some(signals) => ended(client::attach(&socket, &signals, pid, &options)?),
     }
+}
+
+/// Prints the plan as a script, and takes back what was made to know it.
+fn dry_run(home: &Home, record: &Record, known: &[volumes::Volume]) -> Result<u8> {
+    let plan = Layout::detect().and_then(|layout| start::plan_of(home, record, &layout));
+    let (directory, run) = (home.container(&record.id), home.running(&record.id));
+    let script = plan.map(|plan| script::script(&plan, &record.request.image, &directory, &run));
+    heal::discard(home, record);
+    for name in record
+        .request
+        .binds
+        .iter()
+        .filter_map(|bind| bind.volume.as_ref())
+    {
+        if !known.iter().any(|volume| volume.name == *name) {
+            let _ = volumes::remove(home, name);
+        }
+    }
+    out!("{}", script?);
+    Ok(0)
 }
 
 /// `rmac create`.
@@ -347,6 +353,6 @@ pub fn start_existing(
     options: Option<&Options>,
 ) -> Result<u8> {
     let signals = options.map(client::catch_signals).transpose()?;
-    let socket = start::start(home, record, claim, how)?;
+    let socket = start::start(home, record, claim, how, None)?;
     follow(&socket, signals.as_ref().zip(options))
 }

@@ -3,7 +3,7 @@
 //! Of all namespaces the kernel takes longest over a network namespace (0.8 ms), and a link and the answers of
 //! the LAN take longer still. None of that needs the container's first process. So the namespace is
 //! made before it, by a thread that leaves for a new one, and beside the host's own steps; the process is then
-//! born without, and enters it as the first thing it does. unshare(2), setns(2)
+//! born without, and enters it as the first thing it does. unshare(2), setns(2). `run` has the namespace made even before there is a monitor ([`netns::Making`]).
 //!
 //! ```text
 //! host steps: cgroup, files       thread: network namespace, links, "who has this address?"
@@ -14,7 +14,7 @@
 //!
 //! With a user namespace it is not so: what owns a network namespace is the user namespace that its maker is in.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -62,21 +62,29 @@ pub(super) fn flags_left(flags: CloneFlags, place: &Place) -> CloneFlags {
     }
 }
 
-/// Takes what can be taken of the wire steps of `plan` while `work` is done.
-pub(super) fn beside<T>(plan: &Plan, work: impl FnOnce() -> T) -> (T, Ahead) {
+/// Takes what can be taken of the wire steps of `plan` while `work` is done; `netns` is the network namespace, where that
+/// is there already.
+pub(super) fn beside<T>(
+    plan: &Plan,
+    netns: Option<OwnedFd>,
+    work: impl FnOnce() -> T,
+) -> (T, Ahead) {
     // The memory of a second arena would stay with the monitor.
     sys::heap::share_one_arena();
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| wire_ahead(plan));
+        let thread = scope.spawn(|| wire_ahead(plan, netns));
         let done = work();
         let ahead = thread.join();
         (done, ahead.unwrap_or_else(|_| Ahead::panicked()))
     })
 }
 
-fn wire_ahead(plan: &Plan) -> Ahead {
+fn wire_ahead(plan: &Plan, netns: Option<OwnedFd>) -> Ahead {
     let mut ahead = Ahead {
-        place: Place::default(),
+        place: Place {
+            netns,
+            ..Place::default()
+        },
         wired: 0,
         times: vec![],
         outcome: Ok(()),
@@ -97,7 +105,10 @@ impl Ahead {
 
     fn work(&mut self, plan: &Plan) -> Result<(), Failure> {
         let place = &mut self.place;
-        let netns = netns::make().context("network")?;
+        let netns = match place.netns.take() {
+            Some(netns) => netns,
+            None => netns::make().context("network")?,
+        };
         place.wires = Some(Wires::open(netns.as_fd())?);
         place.netns = Some(netns);
         for step in &plan.wire {

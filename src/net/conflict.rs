@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 
 use super::announce;
 use super::endpoint::Mac;
@@ -309,10 +309,10 @@ fn wait(sentinels: &mut [Sentinel], deadline: Instant) -> Result<Option<Conflict
             .iter()
             .map(|sentinel| PollFd::new(sentinel.as_fd(), PollFlags::POLLIN))
             .collect();
-        let timeout = PollTimeout::try_from(left.as_micros().div_ceil(1000) as i32)?;
-        match poll(&mut fds, timeout) {
+        // poll(2) counts in milliseconds, of which there are two.
+        match ppoll(&mut fds, Some(left.into()), None) {
             Ok(_) | Err(Errno::EINTR) => (),
-            Err(errno) => return Err(errno).context("poll"),
+            Err(errno) => return Err(errno).context("ppoll"),
         }
     }
 }

@@ -10,8 +10,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use oci_spec::runtime::{Process, Spec};
 
 use super::log::Log;
-use super::monitor::{self, Input, exit_code, leave_the_caller, pipes};
+use super::monitor::{self, exit_code, leave_the_caller};
 use super::pump::Pump;
+use super::stdio::{Input, pipes};
 use super::{Message, say};
 use crate::kernel::cgroups::Layout;
 use crate::launch::{self, Silent, Telling};

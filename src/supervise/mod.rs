@@ -22,6 +22,7 @@ pub mod peers;
 pub mod pump;
 pub mod rootless;
 pub mod start;
+pub mod stdio;
 pub mod volumes;
 
 use std::os::fd::{AsRawFd, OwnedFd};

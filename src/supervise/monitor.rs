@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, bind, listen, socket};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -19,9 +18,9 @@ use super::asked::Asked;
 use super::chores::Chores;
 use super::log::Log;
 use super::pump::{Ends, Pump};
+use super::stdio::{Input, pipes};
 use super::{Message, address_in, claims, heal, peers, rootless, say};
 use crate::kernel::cgroups::Layout;
-use crate::kernel::terminal::Stdio;
 use crate::launch::{self, Failure, Listener, Running, Side, Silent, Telling};
 use crate::net::conflict::Conflict;
 use crate::net::link;
@@ -63,6 +62,8 @@ pub struct Monitor {
     pub plan: Plan,
     /// The right to do so.
     pub claim: Claim,
+    /// Its network namespace, where that has been made already.
+    pub netns: Option<OwnedFd>,
     /// The socket to who started it.
     pub caller: OwnedFd,
     /// How much the caller wants to be told.
@@ -147,7 +148,7 @@ impl Monitor {
         self.record.save(&self.home)
     }
 
-    fn launch(&self) -> Result<(Running, Ends), Failure> {
+    fn launch(&mut self) -> Result<(Running, Ends), Failure> {
         let input = match (self.record.request.tty, self.record.request.interactive) {
             (true, _) => Input::Terminal,
             (false, true) => Input::Pipe,
@@ -172,6 +173,7 @@ impl Monitor {
             rootless: rootless::is(),
             // What the user has bound in is free when the container has ended: the next command may unmount it.
             hold_mounts: self.record.request.binds.is_empty(),
+            netns: self.netns.take(),
             ..Place::default()
         };
         let mut running = launch::launch_at(&self.plan, place, telling, told)?;
@@ -319,44 +321,6 @@ pub fn leave_the_caller() -> Result<()> {
     nix::unistd::dup2_stderr(&null).context("dup2")?;
     nix::sys::prctl::set_name(c"rmac-monitor").context("prctl(PR_SET_NAME)")?;
     Ok(())
-}
-
-/// Where a program's input comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Input {
-    /// A terminal, which is also its output.
-    Terminal,
-    /// A pipe (`-i`).
-    Pipe,
-    /// `/dev/null`.
-    Nothing,
-}
-
-/// The program's ends and ours, where it has no terminal.
-pub fn pipes(input: Input) -> Result<(Ends, Option<Stdio>)> {
-    let pipe = || nix::unistd::pipe2(OFlag::O_CLOEXEC).context("make a pipe");
-    let (their_input, input) = match input {
-        Input::Terminal => return Ok((Ends::default(), None)),
-        Input::Pipe => pipe().map(|(read, write)| (read, Some(write)))?,
-        Input::Nothing => (
-            std::fs::File::open("/dev/null")
-                .context("open /dev/null")?
-                .into(),
-            None,
-        ),
-    };
-    let (output, their_output) = pipe()?;
-    let (error, their_error) = pipe()?;
-    let ends = Ends {
-        master: None,
-        input,
-        output: Some(output),
-        error: Some(error),
-    };
-    Ok((
-        ends,
-        Some(Stdio::Pipes([their_input, their_output, their_error])),
-    ))
 }
 
 /// The exit code of the process, which has ended: its own, or 128 and the signal's number.

@@ -17,9 +17,10 @@ use crate::kernel::identity;
 use crate::kernel::program::First;
 use crate::kernel::rootfs::Marks;
 use crate::net::names;
+use crate::net::netns::Making;
 use crate::plan::wire::Client;
 use crate::plan::{self, Inputs, Plan};
-use crate::request::NetworkMode;
+use crate::request::{NetworkMode, Request};
 use crate::spec::{self, Place, Shared};
 use crate::store::Home;
 use crate::store::claim::Claim;
@@ -184,9 +185,25 @@ pub struct How {
     pub on_failure: OnFailure,
 }
 
-/// Starts the container: forks its monitor, which makes it. Returns the socket on which the monitor
-/// will say how that went.
-pub fn start(home: &Home, record: Record, claim: Claim, how: How) -> Result<OwnedFd> {
+/// Begins to make the network namespace of a container that is asked for so, if it will have one of its own
+/// that is the host's root's: nothing takes longer, and nothing else is needed for it.
+pub fn network_ahead(request: &Request) -> Option<Making> {
+    let own = matches!(
+        request.network,
+        NetworkMode::Networks(_) | NetworkMode::None
+    );
+    (own && request.userns.is_none() && !rootless::is()).then(Making::begin)
+}
+
+/// Starts the container: forks its monitor, which makes it; its network namespace may be there already. Returns the
+/// socket on which the monitor will say how that went.
+pub fn start(
+    home: &Home,
+    record: Record,
+    claim: Claim,
+    how: How,
+    netns: Option<Making>,
+) -> Result<OwnedFd> {
     let layout = Layout::detect()?;
     let plan = plan_of(home, &record, &layout)?;
     let (ours, caller) = socketpair(
@@ -200,6 +217,8 @@ pub fn start(home: &Home, record: Record, claim: Claim, how: How) -> Result<Owne
         // Said before the program can write anything.
         say(&ours, &Message::Attach).context("attach")?;
     }
+    // The one who is copied must be alone.
+    let netns = netns.map(Making::finish).transpose()?;
     match sys::fork().context("fork the monitor")? {
         Some(_) => {
             claim.leave_to_child();
@@ -217,6 +236,7 @@ pub fn start(home: &Home, record: Record, claim: Claim, how: How) -> Result<Owne
                 record,
                 plan,
                 claim,
+                netns,
                 caller,
                 explain,
                 on_failure,
