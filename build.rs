@@ -29,7 +29,7 @@ fn main() {
         .and_then(|path| std::fs::read(path).ok())
         .is_some_and(|bytes| bytes.windows(version.len()).any(|found| found == version));
     if reads_packed {
-        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+        println!("cargo:rustc-link-arg=-Wl,-z,pack-relative-relocs");
     }
 }
 

@@ -28,9 +28,9 @@ pub use template::render;
 /// the least; no borders. Each line, the last one too, ends in a line feed.
 ///
 /// Widths are those of a terminal ([`unicode_width`]). A row shorter than the header is filled up.
-pub fn table<H: AsRef<str>>(header: &[H], rows: &[Vec<String>]) -> String {
-    let header = header.iter().map(|cell| cell.as_ref().to_owned()).collect();
-    align(std::iter::once(&header).chain(rows))
+pub fn table<H: AsRef<str>, R: AsRef<[String]>>(header: &[H], rows: &[R]) -> String {
+    let header: Vec<String> = header.iter().map(|cell| cell.as_ref().to_owned()).collect();
+    align(std::iter::once(header.as_slice()).chain(rows.iter().map(AsRef::as_ref)))
 }
 
 /// `value` as JSON indented by four spaces, as `docker inspect` prints it; no line feed at the end.
@@ -114,7 +114,7 @@ pub fn read_size(text: &str) -> Result<i64> {
 
 /// `text` cut to `width` columns of a terminal, the last of them "…" where something was cut off.
 pub fn ellipsis(text: &str, width: usize) -> String {
-    if text.width() <= width {
+    if width_of(text) <= width {
         return text.to_owned();
     }
     let mut cut = String::new();
@@ -180,16 +180,24 @@ fn is_control(letter: char) -> bool {
             | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// How many columns of a terminal `text` takes; most is plain, where that is its length.
+fn width_of(text: &str) -> usize {
+    match text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        true => text.len(),
+        false => text.width(),
+    }
+}
+
 /// Sets rows of cells in columns, as Go's tabwriter does with Docker's settings (least width 10,
 /// padding 3); the last cell of a row is not padded.
-fn align<'a>(rows: impl Iterator<Item = &'a Vec<String>> + Clone) -> String {
+fn align<'a>(rows: impl Iterator<Item = &'a [String]> + Clone) -> String {
     const LEAST: usize = 10;
     const PADDING: usize = 3;
-    let columns = rows.clone().map(Vec::len).max().unwrap_or(0);
+    let columns = rows.clone().map(<[String]>::len).max().unwrap_or(0);
     let mut widths = vec![LEAST; columns];
     for row in rows.clone() {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.width() + PADDING);
+            *width = (*width).max(width_of(cell) + PADDING);
         }
     }
     let mut text = String::new();
@@ -198,7 +206,7 @@ fn align<'a>(rows: impl Iterator<Item = &'a Vec<String>> + Clone) -> String {
             let cell = row.get(column).map_or("", String::as_str);
             text.push_str(cell);
             if column + 1 < columns {
-                text.extend(std::iter::repeat_n(' ', width - cell.width()));
+                text.extend(std::iter::repeat_n(' ', width - width_of(cell)));
             }
         }
         text.push('\n');

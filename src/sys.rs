@@ -10,6 +10,7 @@ pub mod heap;
 pub mod keys;
 pub mod owners;
 pub mod packet;
+pub mod rest;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signals;

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,46 @@ fn killed_while_a_container_is_made() {
         let hit = strike(&lab, command, victim);
         let told = format!("round {round}: {victim:?} after {moment:?}, {arguments:?}");
         check(&lab, &name, hit, &told);
+    }
+}
+
+/// Nothing but one byte's lock tells `ps` of each that it lives: those of the others do not help who is dead.
+#[test]
+fn the_next_list_knows_which_of_many_was_killed() {
+    let lab = lab_with_network();
+    let names: Vec<String> = (0..6).map(|number| format!("one{number}")).collect();
+    for name in &names {
+        lab.rmac(&["run", "-d", "--name", name, lab.image(), "sleep", "1000"])
+            .ok();
+    }
+    let up = || lab.rmac(&["ps", "--format", "{{.Names}}"]).ok();
+    assert_eq!(up().lines().count(), names.len());
+    for (gone, name) in names.iter().enumerate().take(3) {
+        let pid = lab.rmac(&["inspect", "-f", "{{.State.Pid}}", name]).ok();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
+        let monitor = status
+            .lines()
+            .find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<i32>().ok())
+            .unwrap();
+        kill(Pid::from_raw(monitor), Signal::SIGKILL).unwrap();
+        while is_alive(monitor) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let listed = up();
+        let left: HashSet<&str> = listed.lines().collect();
+        let expected: HashSet<&str> = names[gone + 1..].iter().map(String::as_str).collect();
+        assert_eq!(left, expected, "after {name} was killed");
+        lab.rmac(&["inspect", "-f", "{{.State.ExitCode}}", name])
+            .says("137");
+        if gone == 1 {
+            // Its place is taken again, by itself.
+            lab.rmac(&["start", name]).ok();
+            assert!(up().lines().any(|line| line == name));
+            lab.rmac(&["rm", "-f", name]).ok();
+        }
+    }
+    for name in &names {
+        lab.rmac(&["rm", "-f", name]);
     }
 }
 

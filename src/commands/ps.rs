@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::cli::container::PsArgs;
 use crate::out::stream::{out, outln};
@@ -14,16 +14,18 @@ use crate::store::summary::Summary;
 use crate::store::{Home, short};
 use crate::supervise::heal;
 
+const SHOWN: [(&str, &str); 7] = [
+    ("ID", "CONTAINER ID"),
+    ("Image", "IMAGE"),
+    ("Command", "COMMAND"),
+    ("RunningFor", "CREATED"),
+    ("Status", "STATUS"),
+    ("Ports", "PORTS"),
+    ("Names", "NAMES"),
+];
+
 const COLUMNS: Columns = Columns {
-    shown: &[
-        ("ID", "CONTAINER ID"),
-        ("Image", "IMAGE"),
-        ("Command", "COMMAND"),
-        ("RunningFor", "CREATED"),
-        ("Status", "STATUS"),
-        ("Ports", "PORTS"),
-        ("Names", "NAMES"),
-    ],
+    shown: &SHOWN,
     more: &[
         ("CreatedAt", "CREATED AT"),
         ("Labels", "LABELS"),
@@ -47,8 +49,8 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
     // One look at each that runs tells whether its monitor lives, and what is to be shown of it. What does not
     // run is not even opened, unless it is to be shown.
     let mut found: Vec<Summary> = vec![];
-    heal::sweep_and_see(home, |id, directory| {
-        found.extend(Summary::load_at(home, id, directory).ok().flatten());
+    heal::sweep_and_see(home, |id, all| {
+        found.extend(Summary::load_at(home, id, all).ok().flatten());
     });
     if all {
         let seen: HashSet<String> = found.iter().map(|summary| summary.id.clone()).collect();
@@ -71,14 +73,17 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
                 .for_each(|summary| outln!("{}", id(args, summary)));
             return Ok(0);
         }
+        Format::Table => {
+            let header = SHOWN.map(|(_, title)| title);
+            let cells = found.iter().map(|summary| cells(args, summary, now));
+            out!("{}", out::table(&header, &cells.collect::<Vec<_>>()));
+            return Ok(0);
+        }
         format => format,
     };
     let rows: Vec<Value> = found
         .iter()
-        .map(|summary| match &format {
-            Format::Table => row(args, summary, now),
-            _ => whole_row(args, summary, now),
-        })
+        .map(|summary| row(args, summary, now))
         .collect();
     out!("{}", format.lines(&COLUMNS, &rows)?);
     Ok(0)
@@ -110,27 +115,29 @@ fn id<'a>(args: &PsArgs, summary: &'a Summary) -> &'a str {
     }
 }
 
-/// What a table shows if nothing else is asked for.
-fn row(args: &PsArgs, summary: &Summary, now: Timestamp) -> Value {
-    let command = if args.no_trunc {
-        summary.command.clone()
-    } else {
-        out::ellipsis(&summary.command, 20)
+/// What a table shows if nothing else is asked for, in the order of its columns.
+fn cells(args: &PsArgs, summary: &Summary, now: Timestamp) -> [String; SHOWN.len()] {
+    let command = match args.no_trunc {
+        true => summary.command.clone(),
+        false => out::ellipsis(&summary.command, 20),
     };
-    json!({
-        "Command": format!("\"{}\"", out::escape(&command)),
-        "ID": id(args, summary),
-        "Image": summary.image,
-        "Names": summary.name,
-        "Ports": "",
-        "RunningFor": format!("{} ago", out::ago(summary.created, now)),
-        "Status": status(summary, now),
-    })
+    [
+        id(args, summary).to_owned(),
+        summary.image.clone(),
+        format!("\"{}\"", out::escape(&command)),
+        format!("{} ago", out::ago(summary.created, now)),
+        status(summary, now),
+        String::new(),
+        summary.name.clone(),
+    ]
 }
 
 /// All that can be asked for.
-fn whole_row(args: &PsArgs, summary: &Summary, now: Timestamp) -> Value {
-    let mut row = row(args, summary, now);
+fn row(args: &PsArgs, summary: &Summary, now: Timestamp) -> Value {
+    let shown = SHOWN.iter().zip(cells(args, summary, now));
+    let mut row: Value = shown
+        .map(|((field, _), cell)| ((*field).to_owned(), Value::from(cell)))
+        .collect();
     let labels: Vec<String> = summary
         .labels
         .iter()
@@ -152,6 +159,8 @@ fn whole_row(args: &PsArgs, summary: &Summary, now: Timestamp) -> Value {
     row["Networks"] = summary.networks.as_str().into();
     row["Size"] = "0B".into();
     row["State"] = summary.state_name().into();
+    // As Docker has them in JSON.
+    row.sort_all_objects();
     row
 }
 

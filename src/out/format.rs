@@ -61,7 +61,7 @@ impl Format {
                     Some(value) => value.to_string(),
                     None => String::new(),
                 };
-                let cells = |row| {
+                let cells = |row| -> Vec<String> {
                     columns
                         .shown
                         .iter()

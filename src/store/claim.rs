@@ -19,6 +19,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
 use nix::unistd::gettid;
 
+use super::alive::{self, Sign, Watcher};
 use super::{Home, make_private_dir};
 
 /// The right to change a container; given back when dropped.
@@ -26,6 +27,8 @@ use super::{Home, make_private_dir};
 pub struct Claim {
     directory: PathBuf,
     lock: Option<File>,
+    /// The same for who looks at many.
+    sign: Option<Sign>,
 }
 
 /// What came of an attempt to claim a container.
@@ -61,6 +64,7 @@ impl Claim {
         ) {
             Ok(()) => {
                 return Ok(Attempt::Mine(Claim {
+                    sign: alive::show(home, id),
                     directory,
                     lock: Some(lock),
                 }));
@@ -71,12 +75,12 @@ impl Claim {
                 return Err(errno).with_context(|| format!("make {}", directory.display()));
             }
         }
-        Claim::adopt(directory)
+        Claim::adopt(home, id)
     }
 
-    /// Tries to claim the container whose directory below the run root is `directory`, if nobody
-    /// holds it.
-    pub fn adopt(directory: PathBuf) -> Result<Attempt> {
+    /// Takes the claim of the container `id` over, if there is one that nobody holds.
+    pub fn adopt(home: &Home, id: &str) -> Result<Attempt> {
+        let directory = home.running(id);
         let Ok(lock) = File::open(&directory) else {
             return Ok(Attempt::Busy);
         };
@@ -84,6 +88,7 @@ impl Claim {
             return Ok(Attempt::Busy);
         }
         Ok(Attempt::Orphan(Claim {
+            sign: alive::show(home, id),
             directory,
             lock: Some(lock),
         }))
@@ -109,14 +114,16 @@ impl Claim {
         &self.directory
     }
 
-    /// The descriptor that holds the lock, which a further child must let go of.
-    pub fn lock_fd(&self) -> Option<RawFd> {
-        self.lock.as_ref().map(AsRawFd::as_raw_fd)
+    /// The descriptors that hold its locks, which a further child must let go of.
+    pub fn lock_fds(&self) -> impl Iterator<Item = RawFd> {
+        let both = self.lock.iter().chain(&self.sign);
+        both.map(AsRawFd::as_raw_fd)
     }
 
     /// Leaves the claim to a child that was forked with it: this process lets go without ending it.
     pub fn leave_to_child(mut self) {
         self.lock.take();
+        self.sign.take();
     }
 }
 
@@ -148,8 +155,8 @@ pub fn wait_until_free(home: &Home, id: &str, patience: Duration) -> bool {
     true
 }
 
-/// Looks once at each container that something happens to: `live` gets the id and the open directory of those that
-/// a living process holds, the ids of the others are given back, as their holders have died.
+/// Looks once at each container that something happens to: `live` gets the ids of those that a living process holds,
+/// with the directory that holds all of theirs; the ids of the others are given back, as their holders have died.
 ///
 /// What a process left that was killed between making a claim's directory and giving it its name is removed: the
 /// directory's own name has the number of that process, or of its thread.
@@ -168,6 +175,7 @@ pub fn look(home: &Home, mut live: impl FnMut(&str, BorrowedFd<'_>)) -> Vec<Stri
             .collect(),
         _ => vec![],
     };
+    let mut watcher = Watcher::new(home);
     for name in &names {
         let Ok(id) = name.to_str() else { continue };
         if let Some(aside) = id.strip_prefix('.') {
@@ -177,14 +185,18 @@ pub fn look(home: &Home, mut live: impl FnMut(&str, BorrowedFd<'_>)) -> Vec<Stri
             }
             continue;
         }
-        // By the directory that is open: a look at each is all that a list of them costs.
+        if watcher.sees(id) {
+            live(id, all.as_fd());
+            continue;
+        }
+        // No sign of life: the claim itself tells.
         let Ok(directory) = nix::fcntl::openat(&all, name.as_c_str(), flags, Mode::empty()) else {
             continue;
         };
         let directory = File::from(directory);
         match directory.try_lock() {
             Ok(()) => orphans.push(id.to_owned()),
-            Err(_) => live(id, directory.as_fd()),
+            Err(_) => live(id, all.as_fd()),
         }
     }
     orphans

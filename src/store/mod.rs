@@ -11,6 +11,7 @@
 //!   networks/names/NAME    symbolic link to the network id
 //! /run/rmac                --runroot, RMAC_RUNROOT: gone at reboot
 //!   containers/ID/         exists while the container runs: attach (socket), summary
+//!   alive.N                locked by all who hold a container: a byte each
 //!   networks/ID            who is on the network just now
 //!   lab/                   the pinned network namespaces of the lab
 //! ```
@@ -19,6 +20,7 @@
 //! old text or the new one, never half of either. What must not happen twice at once is guarded by
 //! flock(2), which the kernel drops with its holder, however that ends.
 
+pub mod alive;
 pub mod claim;
 pub mod containers;
 pub mod foreign;

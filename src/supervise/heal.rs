@@ -26,8 +26,8 @@ pub fn sweep(home: &Home) {
     sweep_and_see(home, |_, _| ());
 }
 
-/// The same; `live` gets the id of each container that is not to be cleaned up, and its directory below the run
-/// root, which is open anyway.
+/// The same; `live` gets the id of each container that is not to be cleaned up, and the directory of all below the
+/// run root, which is open anyway.
 pub fn sweep_and_see(home: &Home, live: impl FnMut(&str, BorrowedFd<'_>)) {
     for orphan in claim::look(home, live) {
         check(home, &orphan);
@@ -36,7 +36,7 @@ pub fn sweep_and_see(home: &Home, live: impl FnMut(&str, BorrowedFd<'_>)) {
 
 /// Cleans up after the container `id` if its monitor has died; tells whether it had.
 pub fn check(home: &Home, id: &str) -> bool {
-    let Ok(Attempt::Orphan(claim)) = Claim::adopt(home.running(id)) else {
+    let Ok(Attempt::Orphan(claim)) = Claim::adopt(home, id) else {
         return false;
     };
     heal(home, id, &claim);

@@ -165,10 +165,10 @@ impl Monitor {
             Some(_) => (Telling::Steps, &mut narrator),
             None => (Telling::Failures, &mut silent),
         };
-        let private = [self.claim.lock_fd(), Some(self.caller.as_raw_fd())];
+        let private = self.claim.lock_fds().chain([self.caller.as_raw_fd()]);
         let place = Place {
             stdio,
-            private: private.into_iter().flatten().collect(),
+            private: private.collect(),
             trampoline: Some(sys::trampoline::open().context("make the program in memory")?),
             rootless: rootless::is(),
             // What the user has bound in is free when the container has ended: the next command may unmount it.

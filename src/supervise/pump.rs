@@ -176,7 +176,7 @@ impl Pump {
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
         );
         let timeout = self.chores.as_ref().and_then(Chores::timeout);
-        match poll(&mut fds, time_out(timeout.into_iter().chain(most).min())) {
+        match sys::rest::wait(&mut fds, time_out(timeout.into_iter().chain(most).min())) {
             Ok(_) | Err(Errno::EINTR) => (),
             Err(errno) => return Err(errno).context("poll"),
         }
