@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::Lab;
-use common::lan::{ear, frames, lan, run};
+use common::lan::{ear, ear_on, frames, lan, router_mac, run};
 
 /// How many announcements of 172.16.86.2 the router hears within `time`, and the least time between two.
 #[test]
@@ -32,6 +32,55 @@ fn announcements_are_as_many_as_docker_s_options_say() {
         assert_eq!(heard, wanted, "{option}");
         lab.sh("rmac rm -f c1 && rmac network rm lan").ok();
     }
+}
+
+#[test]
+fn beside_many_macvlans_the_lan_is_asked_and_who_may_have_any_address() {
+    let lab = Lab::with_image();
+    let image = lab.image();
+    let quiet = "-o com.docker.network.advertise_addr_nmsgs=0";
+    lan(&lab, quiet);
+    // Forty whose hardware addresses tell their own.
+    lab.on(
+        "host",
+        "for i in $(seq 100 139); do
+             ip link add link eth0 name m$i address 02:42:ac:10:56:$(printf %02x $i) type macvlan mode bridge &&
+             echo 1 > /proc/sys/net/ipv6/conf/m$i/disable_ipv6 && ip link set m$i up || exit 1
+         done",
+    )
+    .ok();
+    // One of another network, which has taken an address of this one, and a station of the LAN.
+    lab.sh(&format!(
+        "rmac network create -o parent=eth0 --subnet 10.9.0.0/24 {quiet} two &&
+         rmac run -d --name s1 --network two --ip 10.9.0.2 --cap-add NET_ADMIN {image} \
+             sh -c 'ip addr add 172.16.86.2/24 dev eth0 && touch /ready && sleep 1000' &&
+         until rmac exec s1 test -e /ready; do sleep 0.1; done"
+    ))
+    .ok();
+    lab.on("router", "ip addr add 172.16.86.3/24 dev eth0").ok();
+    let (known, wire) = (
+        ear_on(&lab, "host", "m100", 0x0806),
+        ear(&lab, "router", 0x0806),
+    );
+    let mac = router_mac(&lab);
+    let first = "address 172.16.86.2 is in use on the LAN already, by 02:42:0a:09:00:02";
+    lab.sh(&format!(
+        "rmac run --rm --network lan {image} ip -4 addr show eth0"
+    ))
+    .says(first)
+    .says(&format!(
+        "172.16.86.3 is in use on the LAN already, by {mac}"
+    ))
+    .says("inet 172.16.86.4/24")
+    .ok();
+    let asked = |ear| {
+        let probes = frames(ear).into_iter().filter(|f| f[28..32] == [0; 4]);
+        probes.map(|f| f[41]).collect::<Vec<u8>>()
+    };
+    assert_eq!(asked(&wire), [2, 3, 4]);
+    assert_eq!(asked(&known), [0u8; 0]);
+    lab.sh("rmac rm -f s1; for i in $(seq 100 139); do ip link del m$i; done")
+        .ok();
 }
 
 #[test]

@@ -12,6 +12,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::ifaddrs::getifaddrs;
@@ -21,6 +22,12 @@ use nix::sys::socket::{
 
 use super::endpoint::{Endpoint, Mac};
 use super::netns;
+
+/// How long after the start the first announcement is made here. It is for those who speak to the container first and
+/// remember another owner of its address: whom the container itself asks takes its hardware address down from the
+/// question. A program that has ended by then needs none, and to hand a broadcast to each macvlan of the parent is
+/// work in the call that sends it: with a thousand of them some 5 ms.
+pub const FIRST: Duration = Duration::from_millis(10);
 
 /// A packet socket that speaks and hears nothing, in a container's network namespace.
 ///

@@ -15,6 +15,10 @@
 //!
 //! The socket is a packet socket, packet(7), with a filter that lets pass only what speaks of the one
 //! address, so that a busy LAN does not wake the monitor.
+//!
+//! Where many macvlans share the parent, the question does not go to each of them: see [`beside`].
+
+pub mod beside;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -30,6 +34,7 @@ use super::endpoint::Mac;
 use super::netns;
 use crate::lesson::{Lesson, Shell};
 use crate::sys::packet::{self, Test};
+use beside::{Beside, Way};
 
 /// How long an answer is waited for.
 pub const WINDOW: Duration = Duration::from_millis(2);
@@ -46,6 +51,8 @@ pub struct Target {
     pub mac: Mac,
     /// The address.
     pub address: IpAddr,
+    /// What it shares its parent with; `None`: nothing that matters.
+    pub beside: Option<Beside>,
 }
 
 /// What can be done about conflicts.
@@ -71,6 +78,8 @@ pub struct Conflict {
 #[derive(Debug)]
 pub struct Sentinel {
     socket: OwnedFd,
+    /// What it has asked through.
+    way: Option<Way>,
     target: Target,
     defended: Option<Instant>,
     down: bool,
@@ -114,7 +123,7 @@ impl Step {
                 .map(Sentinel::open)
                 .collect::<Result<Vec<_>>>()
         })?;
-        for sentinel in &opened {
+        for sentinel in &mut opened {
             sentinel.probe()?;
         }
         sentinels.append(&mut opened);
@@ -178,6 +187,7 @@ impl Sentinel {
             .with_context(|| format!("open a packet socket on {}", target.dev))?;
         Ok(Sentinel {
             socket,
+            way: None,
             target,
             defended: None,
             down: false,
@@ -188,11 +198,25 @@ impl Sentinel {
     ///
     /// # Errors
     /// Where the link is gone.
-    pub fn probe(&self) -> Result<()> {
-        match self.target.address {
-            IpAddr::V4(address) => self.send(&arp_probe(self.target.mac, address)),
-            IpAddr::V6(address) => self.send(&solicitation(self.target.mac, address)),
-        }
+    pub fn probe(&mut self) -> Result<()> {
+        let mac = self.target.mac;
+        let address = match self.target.address {
+            IpAddr::V4(address) => address,
+            // To the group of the address: a macvlan hands it to those only who are in it.
+            IpAddr::V6(address) => return self.send(&solicitation(mac, address)),
+        };
+        // Without a way of its own it is a broadcast, which is asking all the same.
+        let beside = self.target.beside.as_ref();
+        self.way = beside.and_then(|beside| beside.way(address).ok().flatten());
+        let mut frame = arp_probe(mac, address);
+        let Some(Way { lan, strangers }) = &self.way else {
+            return self.send(&frame);
+        };
+        self.send_on(lan, &frame)?;
+        strangers.iter().try_for_each(|stranger| {
+            frame[..6].copy_from_slice(&stranger.0);
+            self.send(&frame)
+        })
     }
 
     /// Tells everybody that the address is ours.
@@ -231,7 +255,11 @@ impl Sentinel {
     }
 
     fn send(&self, frame: &[u8]) -> Result<()> {
-        match nix::unistd::write(&self.socket, frame) {
+        self.send_on(&self.socket, frame)
+    }
+
+    fn send_on(&self, socket: &OwnedFd, frame: &[u8]) -> Result<()> {
+        match nix::unistd::write(socket, frame) {
             Ok(_) => Ok(()),
             // The parent is down: then nobody can be asked, and the start goes on.
             Err(Errno::ENETDOWN | Errno::ENOBUFS | Errno::ENXIO) => Ok(()),
@@ -283,10 +311,11 @@ impl Sentinel {
     }
 }
 
-/// The socket, to be closed when nobody waits for it.
-impl From<Sentinel> for OwnedFd {
-    fn from(sentinel: Sentinel) -> OwnedFd {
-        sentinel.socket
+/// The sockets, to be closed when nobody waits for it.
+impl From<Sentinel> for Vec<OwnedFd> {
+    fn from(sentinel: Sentinel) -> Vec<OwnedFd> {
+        let lan = sentinel.way.map(|way| way.lan);
+        lan.into_iter().chain([sentinel.socket]).collect()
     }
 }
 

@@ -283,8 +283,9 @@ impl Client {
             dev: self.identity.dev.clone(),
             mac: self.identity.mac,
             address: lease.address.addr().into(),
+            beside: None,
         };
-        let sentinel = netns::within(self.netns.as_fd(), || Sentinel::open(target))?;
+        let mut sentinel = netns::within(self.netns.as_fd(), || Sentinel::open(target))?;
         sentinel.probe()?;
         self.sentinel = Some(sentinel);
         Ok(())

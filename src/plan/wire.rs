@@ -8,11 +8,12 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::Spec;
 
+use crate::net::conflict::beside::Beside;
 use crate::net::conflict::{self, Target};
 use crate::net::dhcp;
 use crate::net::endpoint::{Endpoint, Probe};
 use crate::net::link;
-use crate::net::network::Ipam;
+use crate::net::network::{Ipam, Kind, MacvlanMode};
 use crate::step::Step;
 
 /// Who a container is to a DHCP server.
@@ -82,10 +83,20 @@ pub fn targets(endpoint: &Endpoint) -> Vec<Target> {
     let Some(mac) = endpoint.mac.filter(|_| is_probing(endpoint)) else {
         return vec![];
     };
+    let reachable = match endpoint.kind {
+        Kind::Macvlan { mode, .. } => mode == MacvlanMode::Bridge,
+        Kind::Ipvlan { .. } => false,
+    };
+    let beside = endpoint.ipv4.map(|net| Beside {
+        parent: endpoint.parent.link.clone(),
+        subnet: net.trunc(),
+        reachable,
+    });
     let target = |address| Target {
         dev: endpoint.ifname.clone(),
         mac,
         address,
+        beside: beside.clone(),
     };
     endpoint.addresses().map(|net| target(net.addr())).collect()
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::net::announce::Voice;
+use crate::net::announce::{self, Voice};
 use crate::net::conflict::{Conflict, Sentinel};
 use crate::net::dhcp::{self, Client, Event};
 use crate::net::endpoint::{Announce, Endpoint, Probe};
@@ -153,7 +153,7 @@ impl Chores {
             .sentinels
             .extract_if(.., |sentinel| !is_there(sentinel.dev()))
         {
-            self.closing.push(sentinel.into());
+            self.closing.extend(Vec::from(sentinel));
         }
         for mut client in self
             .clients
@@ -232,7 +232,7 @@ impl Chores {
             .sentinels
             .extract_if(.., |sentinel| gone(sentinel.dev()))
         {
-            self.closing.push(sentinel.into());
+            self.closing.extend(Vec::from(sentinel));
         }
     }
 
@@ -360,7 +360,7 @@ impl Chores {
         // The kernel makes the first itself where the link came up with its address.
         let (left, wait) = match (endpoint.probe, endpoint.ipam) {
             (Probe::Off, Ipam::Default) => (count.saturating_sub(1), interval),
-            _ => (count, Duration::ZERO),
+            _ => (count, announce::FIRST),
         };
         self.announcements
             .retain(|other| other.dev != endpoint.ifname);

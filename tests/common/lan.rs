@@ -46,10 +46,15 @@ pub fn router_mac(lab: &Lab) -> String {
 
 /// What comes in on a station's eth0 with this EtherType.
 pub fn ear(lab: &Lab, station: &str, protocol: u16) -> OwnedFd {
+    ear_on(lab, station, "eth0", protocol)
+}
+
+/// The same for another link of the station's.
+pub fn ear_on(lab: &Lab, station: &str, link: &str, protocol: u16) -> OwnedFd {
     let path = lab.runroot().parent().unwrap().join(station);
     let netns = netns::open(&path).unwrap();
     netns::within(netns.as_fd(), || {
-        let index = nix::net::if_::if_nametoindex("eth0")?;
+        let index = nix::net::if_::if_nametoindex(link)?;
         Ok(packet::open(protocol, index, &packet::accept_if(&[]))?)
     })
     .unwrap()
