@@ -13,7 +13,7 @@ elf() {     # BZIMAGE: the kernel proper, which QEMU starts without unpacking it
 }
 
 get_kernel() (  # once: kernel, modules and busybox
-    exec 9>"$cache/vm.lock" && flock 9
+    mkdir -p "$cache" && exec 9>"$cache/vm.lock" && flock 9
     [ ! -e "$vm/done" ] || exit 0
     rm -rf "$vm" && mkdir -p "$vm/base/lib/modules" "$vm/deb" && cd "$vm/deb"
     find_package() { apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | tail -n 1; }
