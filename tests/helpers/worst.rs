@@ -27,6 +27,7 @@ fn main() {
     if mark == "devices" {
         return devices(number(2));
     }
+    masked(); // before a capability takes the masks away
     calls();
     mounts();
     processes(number(2));
@@ -140,7 +141,7 @@ fn tries(name: &str, number: i64, arguments: &[u64]) -> i64 {
 /// What mounts lead to, and what a stack of them would be told by attributes of the attacker's.
 fn mounts() {
     let word = |text: &'static std::ffi::CStr| text.as_ptr() as u64;
-    let _ = ["low", "fs", "all", "cgroup", "proc"].map(|name| std::fs::create_dir_all(format!("/tmp/stack/{name}")));
+    let _ = ["low", "fs", "all", "cgroup", "cgroup2", "proc"].map(|name| std::fs::create_dir_all(format!("/tmp/stack/{name}")));
     let _ = std::os::unix::fs::symlink("/proc/1/root", "/tmp/stack/low/out");
     for (name, attribute) in [
         ("opaque", c"trusted.overlay.opaque"), ("redirect", c"trusted.overlay.redirect"),
@@ -157,6 +158,10 @@ fn mounts() {
     tries("mount-overlay", 165, &[word(c"overlay"), word(c"/tmp/stack/all"), word(c"overlay"), 0, word(layers)]);
     tries("mount-cgroup", 165, &[word(c"cgroup"), word(c"/tmp/stack/cgroup"), word(c"cgroup"), 0, word(c"devices")]);
     tries("mount-hierarchy", 165, &[word(c"cgroup"), word(c"/tmp/stack/cgroup"), word(c"cgroup"), 0, word(c"none,name=evil")]);
+    tries("mount-cgroup2", 165, &[word(c"cgroup2"), word(c"/tmp/stack/cgroup2"), word(c"cgroup2"), 0, 0]);
+    // Only the root of all groups has no such file.
+    let there = |name: &str| std::path::Path::new("/tmp/stack/cgroup2").join(name).exists();
+    println!("root-of-groups {}", u8::from(there("cgroup.procs") && !there("cgroup.events")));
     errno_of("open-release_agent", OpenOptions::new().write(true).open("/tmp/stack/cgroup/release_agent"));
     // A mount below a volume must not come out at the other end of it.
     tries("mount-in-volume", 165, &[word(c"tmpfs"), word(c"/volume/inside"), word(c"tmpfs"), 0, 0]);
@@ -263,10 +268,22 @@ fn files() {
         "/proc/sys/vm/drop_caches", "/proc/sysrq-trigger", "/proc/irq/0/smp_affinity", "/proc/bus/pci",
         "/sys/kernel/uevent_helper", "/sys/kernel/mm/ksm/run", "/sys/fs/cgroup/release_agent",
         "/sys/fs/cgroup/memory/release_agent", "/sys/fs/cgroup/devices/devices.allow",
-        "/sys/fs/cgroup/devices/cgroup.procs", "/sys/fs/cgroup/cgroup.procs", "/proc/sys/fs/binfmt_misc/register",
+        "/sys/fs/cgroup/devices/cgroup.procs", "/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/cgroup.subtree_control",
+        "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/cgroup.freeze", "/sys/fs/cgroup/cgroup.kill",
+        "/proc/sys/fs/binfmt_misc/register",
     ] {
         errno_of(&format!("write:{path}"), OpenOptions::new().write(true).open(path).and_then(|mut f| f.write(b"")));
     }
+    // A group of its own: in v2's tree, and in one of v1's.
+    for evil in ["/sys/fs/cgroup/evil", "/sys/fs/cgroup/memory/evil"] {
+        if std::path::Path::new(evil).with_file_name("cgroup.procs").exists() {
+            errno_of(&format!("write:{evil}"), std::fs::create_dir(evil).and_then(|()| std::fs::remove_dir(evil)));
+        }
+    }
+}
+
+/// What the masks hide.
+fn masked() {
     for path in ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/latency_stats", "/proc/sched_debug"] {
         let length = File::open(path).map_or(0, |f| {
             let mut bytes = vec![];
