@@ -96,6 +96,9 @@ pub enum Step {
     Mask(PathBuf),
     /// Allow only reading of a path and what is below it.
     ReadOnly(PathBuf),
+    /// Allow only reading of a file system that was mounted before, now that all is in it; what is mounted there stays
+    /// as it is.
+    Seal(PathBuf),
 }
 
 /// How much a bind mount shows.
@@ -219,6 +222,11 @@ impl Step {
                 without: "root in the container could read the host's secrets, or write to its hardware",
                 man: "OCI runtime-spec, config-linux, maskedPaths",
             },
+            Step::Seal(_) => Lesson {
+                why: "the directory in which the mounts are gathered is finished",
+                without: "the container could add to it, so it would be none that a program can rely on",
+                man: "mount_setattr(2), cgroups(7)",
+            },
             Step::ReadOnly(_) => Lesson {
                 why: "these switches act on the whole machine, so they can be read but not turned",
                 without: "root in the container could change settings of the host's kernel",
@@ -271,6 +279,7 @@ impl Step {
                 "if [ -d {at} ]; then mount -t tmpfs -o ro tmpfs {at}; elif [ -e {at} ]; then mount --bind /dev/null {at}; fi",
                 at = in_root(path)
             )),
+            Step::Seal(path) => Shell::Bash(format!("mount -o remount,bind,ro {}", in_root(path))),
             Step::ReadOnly(path) => Shell::Bash(format!(
                 "[ ! -e {at} ] || {{ mount --bind {at} {at} && mount -o remount,bind,ro {at}; }}",
                 at = in_root(path)
@@ -332,6 +341,7 @@ impl Step {
             Step::Propagation { target, flags } => attach::propagation(root, target, *flags),
             Step::Mask(path) => attach::mask(root, path),
             Step::ReadOnly(path) => attach::read_only(root, path),
+            Step::Seal(path) => attach::seal(root, path),
         };
         taken.with_context(|| self.to_string())
     }

@@ -274,9 +274,9 @@ fn files() {
     ] {
         errno_of(&format!("write:{path}"), OpenOptions::new().write(true).open(path).and_then(|mut f| f.write(b"")));
     }
-    // A group of its own: in v2's tree, and in one of v1's.
+    // A group of its own: in v2's tree, and in one of v1's; or a directory where these are gathered.
     for evil in ["/sys/fs/cgroup/evil", "/sys/fs/cgroup/memory/evil"] {
-        if std::path::Path::new(evil).with_file_name("cgroup.procs").exists() {
+        if std::path::Path::new(evil).parent().is_some_and(std::path::Path::exists) {
             errno_of(&format!("write:{evil}"), std::fs::create_dir(evil).and_then(|()| std::fs::remove_dir(evil)));
         }
     }

@@ -204,6 +204,13 @@ pub(super) fn propagation(root: &Root, target: &Path, flags: MsFlags) -> Result<
     Ok(mount(none, &path_of(&at), none, flags, none)?)
 }
 
+/// What `find` gives is in the uppermost mount at `target`: its root.
+pub(super) fn seal(root: &Root, target: &Path) -> anyhow::Result<()> {
+    let at = root.find(target)?;
+    sys::mount_setattr(at.as_fd(), 0, nix::libc::MOUNT_ATTR_RDONLY, 0, 0)?;
+    Ok(())
+}
+
 pub(super) fn read_only(root: &Root, path: &Path) -> Result<()> {
     let Some(at) = existing(root, path)? else {
         return Ok(());

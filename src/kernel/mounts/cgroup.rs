@@ -45,6 +45,7 @@ pub(super) fn own_cgroup(
         let name = mount.file_name().unwrap_or_default();
         steps.push(bind(mount, target.join(name)));
     }
+    steps.extend(sealed(target, flags));
     steps
 }
 
@@ -82,5 +83,12 @@ pub(super) fn cgroup(
             controllers.join(","),
         ));
     }
+    steps.extend(sealed(target, flags));
     steps
+}
+
+/// The small tmpfs had to be written to until now.
+fn sealed(target: &Path, flags: MsFlags) -> Option<Step> {
+    let read_only = flags.contains(MsFlags::MS_RDONLY);
+    read_only.then(|| Step::Seal(target.to_owned()))
 }

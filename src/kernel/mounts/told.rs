@@ -58,6 +58,7 @@ impl fmt::Display for Step {
                 write!(f, "mount(NULL, {target:?}, NULL, MS_{name})")
             }
             Step::Mask(path) => write!(f, "mount(\"/dev/null\", {path:?}, NULL, MS_BIND)"),
+            Step::Seal(path) => write!(f, "mount_setattr({path:?}, MOUNT_ATTR_RDONLY)"),
             Step::ReadOnly(path) => write!(f, "mount({path:?}, {path:?}, NULL, MS_BIND|MS_RDONLY)"),
         }
     }
