@@ -16,22 +16,23 @@
 mod ahead;
 mod birth;
 mod child;
+mod failure;
 mod taken;
 mod talk;
 
+pub use failure::Failure;
 pub use taken::undo;
 pub use talk::open_gate;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use crate::kernel::namespaces;
-use crate::kernel::program::NoProgram;
 use crate::kernel::terminal::Stdio;
 use crate::net::conflict::Sentinel;
 use crate::net::netlink::Wires;
@@ -39,8 +40,12 @@ use crate::net::{dhcp, netns};
 use crate::plan::Plan;
 use crate::step::{Place, Step};
 use crate::sys::{self, Clone, trampoline};
+use failure::failure;
 use taken::Taken;
-use talk::{CALLS, FAILED, LONGEST, READY, TERMINAL, TOOK, not_born, not_executed, receive, said};
+use talk::{
+    CALLS, FAILED, LONGEST, READY, TERMINAL, TOOK, not_born, not_cloned, not_executed, receive,
+    said,
+};
 
 /// A container whose program has been started.
 #[derive(Debug)]
@@ -59,15 +64,6 @@ pub struct Running {
     pub sentinels: Vec<Sentinel>,
     /// Its DHCP clients, each with its lease.
     pub clients: Vec<(dhcp::Client, dhcp::Lease)>,
-}
-
-/// Why a container could not be started.
-#[derive(Debug)]
-pub struct Failure {
-    /// What Docker's users would see as the exit code: 125, 126 or 127.
-    pub code: u8,
-    /// Which step, and why.
-    pub error: anyhow::Error,
 }
 
 /// Who took a step.
@@ -247,16 +243,20 @@ fn host(
 }
 
 /// Makes the child, which does its part; its number, its descriptor, and the host's end for talking to it.
-fn clone(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(Pid, OwnedFd, OwnedFd)> {
+fn clone(
+    plan: &Plan,
+    place: &mut Place,
+    telling: Telling,
+) -> Result<(Pid, OwnedFd, OwnedFd), Failure> {
     let Step::Namespace(namespaces::Step::Clone(flags)) = &plan.clone else {
-        bail!("the plan has no clone");
+        return Err(anyhow!("the plan has no clone").into());
     };
     let cgroup = plan.cgroup.as_deref().map(std::fs::File::open).transpose();
     let cgroup = cgroup.context("open the container's cgroup")?;
     let (ours, theirs) = talk()?;
     let flags = ahead::flags_left(*flags, place);
     let cloned = sys::clone3(flags.bits() as u64, cgroup.as_ref().map(AsFd::as_fd));
-    match cloned.context(format!("{}", plan.clone))? {
+    match cloned.map_err(|error| not_cloned(plan, error))? {
         Clone::Child => {
             drop(ours);
             child::child(plan, std::mem::take(place), theirs, telling)
@@ -382,27 +382,5 @@ fn converse(
         )
         .into()),
         (None, Ok(_)) => Ok(master),
-    }
-}
-
-/// What the user sees of a step that failed. A program that cannot be started is told in Docker's
-/// words alone; anything else names the concept first.
-fn failure(step: &Step, error: anyhow::Error) -> Failure {
-    if let Some(no_program) = error.downcast_ref::<NoProgram>() {
-        return Failure {
-            code: no_program.exit_code(),
-            error,
-        };
-    }
-    let error = match error.downcast_ref::<crate::net::netlink::Refused>() {
-        Some(_) => error,
-        None => error.context(step.concept()),
-    };
-    Failure { code: 125, error }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Failure { code: 125, error }
     }
 }

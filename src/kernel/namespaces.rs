@@ -268,6 +268,7 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Step::Clone(flags) if flags.is_empty() => write!(f, "clone3(CLONE_PIDFD)"),
             Step::Clone(flags) => write!(f, "clone3({}|CLONE_PIDFD)", names(*flags)),
             Step::Unshare(flags) => write!(f, "unshare({})", names(*flags)),
             Step::JoinPids { pid, flags } => {

@@ -45,6 +45,23 @@ pub(super) fn not_executed(plan: &Plan, errno: &[u8]) -> Failure {
     }
 }
 
+/// The child could not be made. Born into its cgroup (v2), it may be one too many there.
+pub(super) fn not_cloned(plan: &Plan, error: std::io::Error) -> Failure {
+    let full = plan.cgroup.is_some() && error.raw_os_error() == Some(nix::libc::EAGAIN);
+    match full {
+        true => Failure {
+            code: 126,
+            error: anyhow!(
+                "{}: {error}: the container needs room for one more process (--pids-limit)",
+                plan.clone
+            ),
+        },
+        false => anyhow::Error::from(error)
+            .context(plan.clone.to_string())
+            .into(),
+    }
+}
+
 /// The trampoline could not bear the program's process.
 pub(super) fn not_born(errno: &[u8]) -> Failure {
     let errno = errno

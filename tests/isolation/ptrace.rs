@@ -139,12 +139,12 @@ fn who_is_born_last_lacks_nothing() {
         .ended(126)
         .says("exec format error");
     lab.rmac(&["rm", "-f", "c1"]).ok();
-    // Room for one process more is too little.
+    // Room for one process more is too little; on cgroup v2 there is not even that.
     lab.sleeper("c2", "none", "--cap-add SYS_PTRACE --pids-limit 1")
         .ok();
     lab.rmac(&["exec", "c2", "true"])
         .ended(126)
-        .says("needs room for two more processes");
+        .says("needs room for ");
     lab.rmac(&["rm", "-f", "c2"]).ok();
 }
 
