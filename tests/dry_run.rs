@@ -4,24 +4,16 @@
 mod common;
 
 use common::Lab;
+use common::lan::lab_with_network;
 
 /// What a container says about itself.
 const LOOK: &str = "ip addr; ip route; cat /proc/self/mountinfo; hostname; cat /etc/hosts; \
                     grep -E '^(Cap|NoNewPrivs|Seccomp)' /proc/self/status; id; pwd; ulimit -n; env | sort; \
                     ls -ln /dev; touch /written 2>&1; ls -l /proc/self/fd | wc -l";
 
-fn lab_with_network() -> Lab {
-    let lab = Lab::with_image();
-    lab.sh(
-        "rmac network create -d macvlan --subnet=172.16.86.0/24 --gateway=172.16.86.1 -o parent=eth0 lan",
-    )
-    .ok();
-    lab
-}
-
 #[test]
 fn the_script_makes_the_same_container() {
-    let lab = lab_with_network();
+    let lab = lab_with_network("lan");
     let shared = lab.scratch().join("shared");
     std::fs::create_dir(&shared).unwrap();
     let volume = format!("{}:/srv/it's shared:ro", shared.display());
@@ -78,7 +70,7 @@ fn the_script_makes_the_same_container() {
 
 #[test]
 fn a_dry_run_makes_nothing() {
-    let lab = lab_with_network();
+    let lab = lab_with_network("lan");
     let script = lab
         .rmac(&[
             "run",
@@ -106,7 +98,7 @@ fn a_dry_run_makes_nothing() {
 
 #[test]
 fn explaining_tells_each_step_once_and_changes_nothing() {
-    let lab = lab_with_network();
+    let lab = lab_with_network("lan");
     let told = lab.rmac(&[
         "run",
         "--rm",

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use common::lan::lab_with_network;
 use common::{Lab, RMAC};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -40,18 +41,9 @@ impl Moments {
     }
 }
 
-fn lab_with_network() -> Lab {
-    let lab = Lab::with_image();
-    lab.sh(
-        "rmac network create -d macvlan --subnet=172.16.86.0/24 --gateway=172.16.86.1 -o parent=eth0 lan",
-    )
-    .ok();
-    lab
-}
-
 #[test]
 fn killed_while_a_container_is_made() {
-    let lab = lab_with_network();
+    let lab = lab_with_network("lan");
     let mut moments = Moments(0x5eed_0001);
     for round in 0..24 {
         let victim = VICTIMS[round % 3];
@@ -76,7 +68,7 @@ fn killed_while_a_container_is_made() {
 /// Nothing but one byte's lock tells `ps` of each that it lives: those of the others do not help who is dead.
 #[test]
 fn the_next_list_knows_which_of_many_was_killed() {
-    let lab = lab_with_network();
+    let lab = lab_with_network("lan");
     let names: Vec<String> = (0..6).map(|number| format!("one{number}")).collect();
     for name in &names {
         lab.rmac(&["run", "-d", "--name", name, lab.image(), "sleep", "1000"])
@@ -115,7 +107,7 @@ fn the_next_list_knows_which_of_many_was_killed() {
 
 #[test]
 fn killed_while_a_container_is_stopped() {
-    let lab = lab_with_network();
+    let lab = lab_with_network("lan");
     let mut moments = Moments(0x5eed_0002);
     for round in 0..20 {
         let victim = VICTIMS[round % 3];

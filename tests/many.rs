@@ -4,19 +4,28 @@ mod common;
 
 use std::collections::BTreeSet;
 
+use common::lan::lab_with_network;
 use common::{Lab, RMAC};
 
-fn lab_with_network() -> Lab {
-    let lab = Lab::with_image();
-    let create = "rmac network create -d macvlan --subnet=172.16.86.0/24 --gateway=172.16.86.1 \
-                  -o parent=eth0 my-macvlan-net";
-    lab.sh(create).ok();
-    lab
+/// The words that run a script in a container on the network.
+fn in_network<'a>(lab: &Lab, script: &'a str) -> [&'a str; 8] {
+    let network = "my-macvlan-net";
+    let image = lab.image();
+    [
+        "run",
+        "--rm",
+        "--network",
+        network,
+        image,
+        "sh",
+        "-c",
+        script,
+    ]
 }
 
 #[test]
 fn two_hundred_in_a_row() {
-    let lab = lab_with_network();
+    let lab = lab_with_network("my-macvlan-net");
     let run = [
         "run",
         "--rm",
@@ -38,19 +47,10 @@ fn two_hundred_in_a_row() {
 
 #[test]
 fn eight_side_by_side_have_eight_addresses() {
-    let lab = lab_with_network();
+    let lab = lab_with_network("my-macvlan-net");
     let script = "ip -4 addr show eth0 | sed -n 's/.*inet \\([0-9.]*\\).*/\\1/p'; sleep 2";
     for _ in 0..3 {
-        let run = [
-            "run",
-            "--rm",
-            "--network",
-            "my-macvlan-net",
-            lab.image(),
-            "sh",
-            "-c",
-            script,
-        ];
+        let run = in_network(&lab, script);
         let addresses: Vec<String> = std::thread::scope(|scope| {
             let start = || scope.spawn(|| common::run(lab.command(RMAC).args(run)).ok());
             let running: Vec<_> = (0..8).map(|_| start()).collect();
@@ -67,20 +67,11 @@ fn eight_side_by_side_have_eight_addresses() {
 
 #[test]
 fn two_hundred_eight_at_a_time() {
-    let lab = lab_with_network();
+    let lab = lab_with_network("my-macvlan-net");
     // What the container knows: it has its address from the first look at the clock to the second.
     let script = "cut -d' ' -f1 /proc/uptime; ip -4 addr show eth0 | sed -n 's/.*inet \\([0-9.]*\\).*/\\1/p'; \
                   sleep 0.03; cut -d' ' -f1 /proc/uptime";
-    let run = [
-        "run",
-        "--rm",
-        "--network",
-        "my-macvlan-net",
-        lab.image(),
-        "sh",
-        "-c",
-        script,
-    ];
+    let run = in_network(&lab, script);
     let held: Vec<(String, f64, f64)> = std::thread::scope(|scope| {
         let worker = || {
             let once = |_| {

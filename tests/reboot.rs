@@ -3,12 +3,11 @@
 
 mod common;
 
-use common::Lab;
+use common::lan::lab_with_network;
 
 #[test]
 fn a_container_that_ran_is_reported_as_ended_and_starts_with_its_address() {
-    let lab = Lab::with_image();
-    lab.sh("rmac network create -d macvlan --subnet=172.16.86.0/24 --gateway=172.16.86.1 -o parent=eth0 lan").ok();
+    let lab = lab_with_network("lan");
     let write = "echo kept > /file; exec sleep 1000";
     lab.rmac(&[
         "run",

@@ -5,9 +5,8 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
-use common::{Output, RMAC};
+use common::{Output, RMAC, wait_for};
 
 /// A user whom nobody on this machine knows, with a home, a copy of rmac and the image.
 struct User {
@@ -133,14 +132,6 @@ impl Drop for User {
             }
         }
         let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn wait_for(what: &str, done: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < Duration::from_secs(5), "{what}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

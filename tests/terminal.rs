@@ -2,17 +2,9 @@
 
 mod common;
 
+use common::lan::lab_with_network;
 use common::terminal::Terminal;
 use common::{Lab, RMAC};
-
-/// A network, so that this is the command of the issue: a container on the LAN with a terminal.
-fn lab_with_network() -> Lab {
-    let lab = Lab::with_image();
-    let create = "rmac network create -d macvlan --subnet=172.16.86.0/24 --gateway=172.16.86.1 \
-                  -o parent=eth0 my-macvlan-net";
-    lab.sh(create).ok();
-    lab
-}
 
 fn start(lab: &Lab, arguments: &[&str]) -> Terminal {
     let mut command = lab.command(RMAC);
@@ -21,7 +13,7 @@ fn start(lab: &Lab, arguments: &[&str]) -> Terminal {
 
 #[test]
 fn a_shell_in_a_container_feels_like_a_shell() {
-    let lab = lab_with_network();
+    let lab = lab_with_network("my-macvlan-net");
     let run = [
         "run",
         "--rm",

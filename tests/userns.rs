@@ -3,10 +3,10 @@
 mod common;
 
 use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, Instant};
 
 use common::bundle::{Bundle, RMAC_OCI};
-use common::{Lab, Output};
+use common::lan::lab_with_network;
+use common::{Lab, Output, wait_for};
 
 /// Numbers of ordinary users and of the system end below this one.
 const FIRST: u32 = 100_000;
@@ -16,6 +16,14 @@ fn run(lab: &Lab, flags: &[&str], script: &str) -> Output {
     words.extend(flags);
     words.extend([lab.image(), "sh", "-c", script]);
     lab.rmac(&words)
+}
+
+/// A container that goes on, with these flags.
+fn detached(lab: &Lab, flags: &[&str], script: &str) {
+    let mut words = vec!["run", "-d"];
+    words.extend(flags);
+    words.extend([lab.image(), "sh", "-c", script]);
+    lab.rmac(&words).ok();
 }
 
 fn pid(lab: &Lab, name: &str) -> String {
@@ -40,30 +48,15 @@ fn ranges(lab: &Lab) -> String {
     std::fs::read_to_string(lab.root().join("ids/ranges")).unwrap_or_default()
 }
 
-fn wait_for(what: &str, done: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < Duration::from_secs(5), "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 #[test]
 fn the_containers_root_is_nobody_on_the_host() {
     let lab = Lab::with_image();
     for name in ["first", "second"] {
-        let words = [
-            "run",
-            "-d",
-            "--name",
-            name,
-            "--userns",
-            "auto",
-            lab.image(),
-            "sleep",
-            "600",
-        ];
-        lab.rmac(&words).ok();
+        detached(
+            &lab,
+            &["--userns", "auto", "--name", name],
+            "exec sleep 600",
+        );
     }
     let (first, second) = (user(&lab, "first"), user(&lab, "second"));
     assert!(first >= FIRST && second >= FIRST, "{first} {second}");
@@ -146,20 +139,8 @@ fn volumes_are_the_hosts_unless_they_are_mapped() {
 #[test]
 fn a_range_is_kept_until_the_container_is_removed() {
     let lab = Lab::with_image();
-    let start = "echo one >> /kept; exec sleep 600";
-    let words = [
-        "run",
-        "-d",
-        "--name",
-        "keeper",
-        "--userns",
-        "auto:size=2000",
-        lab.image(),
-        "sh",
-        "-c",
-        start,
-    ];
-    lab.rmac(&words).ok();
+    let flags = ["--userns", "auto:size=2000", "--name", "keeper"];
+    detached(&lab, &flags, "echo one >> /kept; exec sleep 600");
     let first = user(&lab, "keeper");
     lab.rmac(&["stop", "-t", "0", "keeper"]).ok();
     assert_eq!(ranges(&lab).lines().count(), 1);
@@ -176,19 +157,8 @@ fn a_range_is_kept_until_the_container_is_removed() {
 #[test]
 fn who_is_killed_gives_the_range_back() {
     let lab = Lab::with_image();
-    let words = [
-        "run",
-        "-d",
-        "--rm",
-        "--name",
-        "victim",
-        "--userns",
-        "auto",
-        lab.image(),
-        "sleep",
-        "600",
-    ];
-    lab.rmac(&words).ok();
+    let flags = ["--userns", "auto", "--rm", "--name", "victim"];
+    detached(&lab, &flags, "exec sleep 600");
     let first = user(&lab, "victim");
     let state = lab.sh("cat \"$RMAC_ROOT\"/containers/*/state.json").ok();
     let state: serde_json::Value = serde_json::from_str(&state).unwrap();
@@ -234,8 +204,7 @@ fn many_at_once_never_share_a_number() {
 
 #[test]
 fn the_network_of_the_tutorial_works() {
-    let lab = Lab::with_image();
-    lab.sh("rmac network create -d macvlan --subnet=172.16.86.0/24 --gateway=172.16.86.1 -o parent=eth0 lan").ok();
+    let lab = lab_with_network("lan");
     run(
         &lab,
         &["--network", "lan", "--ip", "172.16.86.30"],

@@ -11,6 +11,13 @@ use super::{Lab, Output};
 const CREATE: &str =
     "rmac network create --subnet 172.16.86.0/24 --gateway 172.16.86.1 -o parent=eth0";
 
+/// A lab with an image and, on its eth0, a macvlan network of this name.
+pub fn lab_with_network(name: &str) -> Lab {
+    let lab = Lab::with_image();
+    lab.sh(&format!("{CREATE} -d macvlan {name}")).ok();
+    lab
+}
+
 /// A network on the lab's eth0, with these further words.
 pub fn lan(lab: &Lab, more: &str) {
     lab.sh(&format!("{CREATE} {more} lan")).ok();

@@ -369,6 +369,16 @@ impl Output {
     }
 }
 
+/// Waits until it is so, five seconds at most.
+#[track_caller]
+pub fn wait_for(what: &str, done: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(5), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Output {
     use std::os::unix::process::ExitStatusExt;

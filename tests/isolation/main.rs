@@ -18,8 +18,8 @@
 //! | CVE-2025-52565 /dev/console, /dev/pts replaced | `kernel/terminal.rs` | `cve::a_terminal_comes_from_devpts` |
 //! | CVE-2025-52881 writes to /proc led astray | `kernel/sysctl.rs`, `kernel/attributes.rs` | `cve::settings_are_written_to_the_real_proc` |
 //! | CVE-2025-24965, CVE-2019-18837 /etc/hosts and others as links, FIFOs | `Root::make_file`, bound by descriptor | `cve::files_of_identity_stay_inside` |
-//! | passwd a FIFO, device, link, huge | `kernel/user.rs` | `cve::a_strange_passwd_file_ends_nothing_but_the_start` |
-//! | CVE-2024-40635, CVE-2026-30892, CVE-2016-3697 users that overflow | `kernel/user.rs` | `cve::a_user_is_a_small_plain_number`, `oci` |
+//! | passwd a FIFO, device, link, huge | `kernel/user/lookup.rs` | `cve::a_strange_passwd_file_ends_nothing_but_the_start` |
+//! | CVE-2024-40635, CVE-2026-30892, CVE-2016-3697 users that overflow | `kernel/user/lookup.rs` | `cve::a_user_is_a_small_plain_number`, `oci` |
 //! | CVE-2020-15257 abstract sockets, CVE-2021-41091 the store | 0700 directories: `store/mod.rs` | `cve::nothing_of_rmacs_is_open_to_others` |
 //! | LD_PRELOAD and the like in the image | its environment goes to execve(2) only | `cve::the_images_environment_is_its_programs` |
 //! | the host's kernel keyring | own session keyring: `kernel/attributes.rs` | `cve::the_hosts_keyring_is_out_of_reach` |

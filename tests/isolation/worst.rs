@@ -206,20 +206,18 @@ fn refused(found: &BTreeMap<String, i32>, words: &str) {
     assert_eq!(found["seen-by-handle"], 0, "{words}");
 }
 
-fn skipped() -> bool {
-    let other = !cfg!(target_arch = "x86_64");
-    if other {
+/// Where the attacker can be let loose.
+fn place() -> Option<Lab> {
+    if !cfg!(target_arch = "x86_64") {
         eprintln!("skipped: the attacker speaks x86_64 only");
+        return None;
     }
-    other
+    Some(Lab::with_image())
 }
 
 #[test]
 fn with_dockers_rights() {
-    if skipped() {
-        return;
-    }
-    let lab = Lab::with_image();
+    let Some(lab) = place() else { return };
     let found = worst(&lab, "");
     holds_always(&found, "default");
     refused(&found, "default");
@@ -233,10 +231,7 @@ fn with_dockers_rights() {
 
 #[test]
 fn with_fewer_rights() {
-    if skipped() {
-        return;
-    }
-    let lab = Lab::with_image();
+    let Some(lab) = place() else { return };
     for words in [
         "--cap-drop=NET_RAW --cap-drop=MKNOD",
         "--cap-drop=ALL",
@@ -253,10 +248,7 @@ fn with_fewer_rights() {
 
 #[test]
 fn with_all_capabilities() {
-    if skipped() {
-        return;
-    }
-    let lab = Lab::with_image();
+    let Some(lab) = place() else { return };
     // Calls that come back with a capability act on what is the container's own, or are refused for want of
     // arguments. What CAP_SYS_ADMIN can do with them is docs/isolation.md's subject.
     let found = worst(&lab, "--cap-add=ALL");
@@ -271,10 +263,7 @@ fn with_all_capabilities() {
 
 #[test]
 fn privileged() {
-    if skipped() {
-        return;
-    }
-    let lab = Lab::with_image();
+    let Some(lab) = place() else { return };
     let found = worst(&lab, "--privileged");
     stays_inside(&found, "--privileged");
     // What it is for: no filter, no masks, the kernel's files can be written.
@@ -317,10 +306,7 @@ fn privileged() {
 
 #[test]
 fn rmacs_own_process_1() {
-    if skipped() {
-        return;
-    }
-    let lab = Lab::with_image();
+    let Some(lab) = place() else { return };
     for words in ["--init", "--init -u 1000"] {
         let found = worst(&lab, &format!("{words} --tmpfs /tmp:mode=1777"));
         stays_inside(&found, words);
@@ -342,10 +328,7 @@ fn rmacs_own_process_1() {
 
 #[test]
 fn a_stacks_attributes_are_not_the_containers() {
-    if skipped() {
-        return;
-    }
-    let lab = Lab::with_image();
+    let Some(lab) = place() else { return };
     let worst = program("worst");
     let said = lab.sh(&format!(
         "rmac run --name c1 --network none --cap-add=ALL -v {}:/worst:ro {} /worst /nosuch",

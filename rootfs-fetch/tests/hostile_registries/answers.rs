@@ -6,12 +6,9 @@ use super::*;
 fn redirects() {
     all("answers::redirects", || {
         let to = |location: &'static str| {
-            twist(
-                move |asked, answer| match asked.path.contains("/manifests/") {
-                    true => Answer::new(302, "").with("Location", location),
-                    false => answer,
-                },
-            )
+            twist_at("/manifests/", move |_| {
+                Answer::new(302, "").with("Location", location)
+            })
         };
         vec![
             (
@@ -54,12 +51,7 @@ fn statuses() {
                 false => Answer::new(status, text),
             })
         };
-        let blob = |f: fn(Answer) -> Answer| {
-            twist(move |asked, answer| match asked.path.contains("/blobs/") {
-                true => f(answer),
-                false => answer,
-            })
-        };
+        let blob = |f: fn(Answer) -> Answer| twist_at("/blobs/", f);
         vec![
             (
                 "403",
@@ -107,39 +99,42 @@ fn statuses() {
 #[test]
 fn slow_and_endless() {
     all("answers::slow_and_endless", || {
-        let only = |part: &'static str, f: fn(Answer) -> Answer| {
-            twist(move |asked, answer| match asked.path.contains(part) {
-                true => f(answer),
-                false => answer,
-            })
-        };
-        let endless: fn(Answer) -> Answer = |a| Answer {
+        let spaces: fn(Answer) -> Answer = |a| Answer {
             endless: true,
             body: vec![b' '; 65536],
             ..a
+        };
+        // What is sent comes first, then the body again and again.
+        let endless = |raw: &'static str, body: Vec<u8>| {
+            twist_at("/manifests/", move |a| Answer {
+                raw: Some(raw.into()),
+                body: body.clone(),
+                endless: true,
+                ..a
+            })
         };
         let drip: fn(Answer) -> Answer = |a| Answer { drip: 30, ..a };
         vec![
             (
                 "manifest without end",
                 "more than 4194304",
-                only("/manifests/", endless),
+                twist_at("/manifests/", spaces),
             ),
-            ("blob without end", "", only("/blobs/", endless)),
+            ("blob without end", "", twist_at("/blobs/", spaces)),
             (
                 "error without end",
                 "manifest unknown",
-                only("/manifests/", |_| Answer {
+                twist_at("/manifests/", |_| Answer {
                     endless: true,
                     ..Answer::new(404, vec![b' '; 65536])
                 }),
             ),
-            ("manifest byte by byte", "", only("/manifests/", drip)),
-            ("blob byte by byte", "", only("/blobs/", drip)),
+            ("manifest byte by byte", "", twist_at("/manifests/", drip)),
+            ("blob byte by byte", "", twist_at("/blobs/", drip)),
             (
                 "silence",
                 "",
-                only("/manifests/", |a| Answer {
+                twist_at("/manifests/", |a| Answer {
                     stall: 3000,
                     raw: Some(vec![]),
                     body: vec![],
@@ -149,42 +144,28 @@ fn slow_and_endless() {
             (
                 "headers without end",
                 "",
-                only("/manifests/", |a| Answer {
-                    raw: Some(b"HTTP/1.1 200 X\r\n".to_vec()),
-                    body: b"X-A: aaaaaaaaaaaaaaaa\r\n".repeat(1000),
-                    endless: true,
-                    ..a
-                }),
+                endless(
+                    "HTTP/1.1 200 X\r\n",
+                    b"X-A: aaaaaaaaaaaaaaaa\r\n".repeat(1000),
+                ),
             ),
             (
                 "one header without end",
                 "",
-                only("/manifests/", |a| Answer {
-                    raw: Some(b"HTTP/1.1 200 X\r\nX-A: ".to_vec()),
-                    body: vec![b'a'; 65536],
-                    endless: true,
-                    ..a
-                }),
+                endless("HTTP/1.1 200 X\r\nX-A: ", vec![b'a'; 65536]),
             ),
             (
                 "interim answers without end",
                 "",
-                only("/manifests/", |a| Answer {
-                    raw: Some(vec![]),
-                    body: b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100),
-                    endless: true,
-                    ..a
-                }),
+                endless("", b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100)),
             ),
             (
                 "chunks without end",
                 "more than",
-                only("/manifests/", |a| Answer {
-                    raw: Some(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()),
-                    body: b"10\r\n                \r\n".repeat(3000),
-                    endless: true,
-                    ..a
-                }),
+                endless(
+                    "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n",
+                    b"10\r\n                \r\n".repeat(3000),
+                ),
             ),
         ]
     });
@@ -193,20 +174,8 @@ fn slow_and_endless() {
 #[test]
 fn broken_connections() {
     all("answers::broken_connections", || {
-        let manifest = |raw: &'static [u8]| {
-            twist(
-                move |asked, answer| match asked.path.contains("/manifests/") {
-                    true => Answer::raw(raw),
-                    false => answer,
-                },
-            )
-        };
-        let blob = |raw: &'static [u8]| {
-            twist(move |asked, answer| match asked.path.contains("/blobs/") {
-                true => Answer::raw(raw),
-                false => answer,
-            })
-        };
+        let manifest = |raw: &'static [u8]| twist_at("/manifests/", move |_| Answer::raw(raw));
+        let blob = |raw: &'static [u8]| twist_at("/blobs/", move |_| Answer::raw(raw));
         vec![
             ("at once", "", twist(|_, _| Answer::raw(""))),
             ("before the answer", "cannot reach", manifest(b"")),

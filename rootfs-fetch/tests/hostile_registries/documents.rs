@@ -4,12 +4,9 @@ use super::*;
 
 /// A registry whose manifest `1` is these bytes, of this type.
 fn manifest_of(kind: &'static str, bytes: Vec<u8>) -> Twist {
-    twist(
-        move |asked, answer| match asked.path.contains("/manifests/") {
-            true => Answer::new(200, bytes.clone()).with("Content-Type", kind),
-            false => answer,
-        },
-    )
+    twist_at("/manifests/", move |_| {
+        Answer::new(200, bytes.clone()).with("Content-Type", kind)
+    })
 }
 
 #[test]
@@ -130,21 +127,16 @@ fn documents() {
             (
                 "html",
                 "unsupported manifest media type",
-                twist(|a, answer| match a.path.contains("/manifests/") {
-                    true => Answer::new(200, "{}").with("Content-Type", "text/html; charset=utf-8"),
-                    false => answer,
+                twist_at("/manifests/", |_| {
+                    Answer::new(200, "{}").with("Content-Type", "text/html; charset=utf-8")
                 }),
             ),
             (
                 "compressed",
                 "compressed document",
-                twist(|a, answer| match a.path.contains("/manifests/") {
-                    true => Answer {
-                        body: common::gzip(&answer.body),
-                        ..answer
-                    }
-                    .with("Content-Encoding", "gzip"),
-                    false => answer,
+                twist_at("/manifests/", |answer| {
+                    let body = common::gzip(&answer.body);
+                    Answer { body, ..answer }.with("Content-Encoding", "gzip")
                 }),
             ),
             (

@@ -78,6 +78,14 @@ fn twist(f: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static) -> Twist 
     Box::new(f)
 }
 
+/// The same where the path that is asked for has this part; all else is answered as a good registry does.
+fn twist_at(part: &'static str, f: impl Fn(Answer) -> Answer + Send + Sync + 'static) -> Twist {
+    twist(move |asked, answer| match asked.path.contains(part) {
+        true => f(answer),
+        false => answer,
+    })
+}
+
 /// Each case: its name, what the error says, and what becomes of a good registry's answers.
 fn all(test: &str, cases: impl FnOnce() -> Vec<(&'static str, &'static str, Twist)>) {
     World::run(test, |world| {
