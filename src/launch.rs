@@ -21,7 +21,7 @@ mod taken;
 mod talk;
 
 pub use failure::Failure;
-pub use taken::undo;
+pub use taken::{forget, undo};
 pub use talk::open_gate;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

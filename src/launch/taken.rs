@@ -51,3 +51,15 @@ impl Taken<'_> {
         }
     }
 }
+
+/// Gives the memory of the steps back that the child has taken, and of what came before it: nothing undoes them.
+pub fn forget(plan: &mut Plan) {
+    for steps in [
+        &mut plan.map,
+        &mut plan.prepare,
+        &mut plan.meet,
+        &mut plan.enter,
+    ] {
+        *steps = vec![];
+    }
+}

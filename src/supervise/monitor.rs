@@ -99,6 +99,7 @@ impl Monitor {
         loop {
             let failure = match self.launch() {
                 Ok((mut running, ends)) => {
+                    launch::forget(&mut self.plan);
                     self.note_leases(&running)?;
                     let log = Log::new(self.record.log_path(&self.home));
                     let mut pump = Pump::new(ends, log, Some(listener))?;

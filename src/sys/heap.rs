@@ -5,8 +5,9 @@ use std::ffi::c_void;
 
 /// How far down the stack may have been used: more than any command has been seen to.
 const DEPTH: usize = 128 * 1024;
-/// What stays below the caller: its own call of madvise, and what a signal's frame takes.
-const RESERVE: usize = 16 * 1024;
+/// What stays below the caller: its own call of madvise, and what a signal's frame takes (sigaltstack(2) names 2 KiB at
+/// least).
+const RESERVE: usize = 4 * 1024;
 
 /// Gives back what was freed, also from the middle of the heap, and what deeper calls have left on the stack:
 /// for a process that has done its work and will now wait for a long time.
