@@ -15,6 +15,7 @@
 //! With a user namespace it is not so: what owns a network namespace is the user namespace that its maker is in.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -71,11 +72,17 @@ pub(super) fn beside<T>(
 ) -> (T, Ahead) {
     // The memory of a second arena would stay with the monitor.
     sys::heap::share_one_arena();
+    let netns = Mutex::new(netns);
+    let wire = || wire_ahead(plan, netns.lock().ok().and_then(|mut netns| netns.take()));
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| wire_ahead(plan, netns));
+        let thread = std::thread::Builder::new().spawn_scoped(scope, wire);
         let done = work();
-        let ahead = thread.join();
-        (done, ahead.unwrap_or_else(|_| Ahead::panicked()))
+        let ahead = match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|_| Ahead::panicked()),
+            // There is no thread to be had: one after the other, then.
+            Err(_) => wire(),
+        };
+        (done, ahead)
     })
 }
 

@@ -68,11 +68,12 @@ pub fn make() -> Result<OwnedFd> {
 pub struct Making(JoinHandle<Result<OwnedFd>>);
 
 impl Making {
-    /// Begins. Nothing is left behind where nobody waits for the end.
-    pub fn begin() -> Making {
+    /// Begins, unless there is no thread to be had. Nothing is left behind where nobody waits for the end.
+    pub fn begin() -> Option<Making> {
         // The memory of a second heap would stay.
         sys::heap::share_one_arena();
-        Making(std::thread::spawn(make))
+        let thread = std::thread::Builder::new().spawn(make);
+        thread.ok().map(Making)
     }
 
     /// Waits until it is made. From then on the thread is gone.

@@ -192,7 +192,8 @@ pub fn network_ahead(request: &Request) -> Option<Making> {
         request.network,
         NetworkMode::Networks(_) | NetworkMode::None
     );
-    (own && request.userns.is_none() && !rootless::is()).then(Making::begin)
+    let fits = own && request.userns.is_none() && !rootless::is();
+    fits.then(Making::begin).flatten()
 }
 
 /// Starts the container: forks its monitor, which makes it; its network namespace may be there already. Returns the
