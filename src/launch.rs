@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! host                                   child
-//! host steps, and wire steps beside them (see `ahead`)
+//! host steps, and wire steps before or beside them (see `ahead`)
 //! clone3 ------------------------------> (born)
 //! wire steps that are left               prepare steps: tree, mounts, pivot
 //! "go" --------------------------------> (was waiting)
@@ -20,6 +20,7 @@ mod failure;
 mod taken;
 mod talk;
 
+pub use ahead::{Ahead, Early};
 pub use failure::Failure;
 pub use taken::{forget, undo};
 pub use talk::open_gate;
@@ -28,7 +29,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
+use nix::sys::socket::MsgFlags;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
@@ -43,8 +44,8 @@ use crate::sys::{self, Clone, trampoline};
 use failure::failure;
 use taken::Taken;
 use talk::{
-    CALLS, FAILED, LONGEST, READY, TERMINAL, TOOK, not_born, not_cloned, not_executed, receive,
-    said,
+    CALLS, FAILED, LONGEST, READY, TERMINAL, TOOK, not_born, not_cloned, not_executed, pair,
+    receive, said,
 };
 
 /// A container whose program has been started.
@@ -136,7 +137,21 @@ pub fn launch(
 /// As [`launch`].
 pub fn launch_at(
     plan: &Plan,
+    place: Place,
+    telling: Telling,
+    listener: &mut dyn Listener,
+) -> Result<Running, Failure> {
+    launch_from(plan, place, Ahead::default(), telling, listener)
+}
+
+/// The same where some of the network is there `ahead`.
+///
+/// # Errors
+/// As [`launch`].
+pub fn launch_from(
+    plan: &Plan,
     mut place: Place,
+    ahead: Ahead,
     telling: Telling,
     listener: &mut dyn Listener,
 ) -> Result<Running, Failure> {
@@ -149,18 +164,20 @@ pub fn launch_at(
         host: 0,
         wired: 0,
     };
-    let outcome = attempt(plan, &mut place, &mut taken, telling, listener);
+    let outcome = host_and_ahead(plan, &mut place, &mut taken, ahead, listener)
+        .and_then(|times| attempt(plan, &mut place, &mut taken, times, telling, listener));
     outcome.inspect_err(|_| taken.undo(&mut place))
 }
 
+/// All but the host's steps and what came before or beside them; that took `times`.
 fn attempt(
     plan: &Plan,
     place: &mut Place,
     taken: &mut Taken<'_>,
+    times: Vec<Duration>,
     telling: Telling,
     listener: &mut dyn Listener,
 ) -> Result<Running, Failure> {
-    let times = host_and_ahead(plan, place, taken, listener)?;
     let before = Instant::now();
     let (pid, pidfd, ours) = clone(plan, place, telling)?;
     listener.took(Side::Host, &plan.clone, before.elapsed());
@@ -207,20 +224,20 @@ fn attempt(
     }
 }
 
-/// Takes the host's steps, and beside them what can be wired already; the times of that.
+/// Takes the host's steps, and beside them what can be wired already and is not yet; the times of that.
 fn host_and_ahead(
     plan: &Plan,
     place: &mut Place,
     taken: &mut Taken<'_>,
+    ahead: Ahead,
     listener: &mut dyn Listener,
 ) -> Result<Vec<Duration>, Failure> {
-    let netns = place.netns.take();
     if !ahead::fits(plan, place) {
         host(plan, place, &mut taken.host, listener)?;
         return Ok(vec![]);
     }
     let work = || host(plan, place, &mut taken.host, listener);
-    let (hosted, mut ahead) = ahead::beside(plan, netns, work);
+    let (hosted, mut ahead) = ahead::beside(plan, ahead, work);
     ahead.hand_to(place);
     taken.wired = ahead.wired;
     hosted.and(ahead.outcome)?;
@@ -253,7 +270,7 @@ fn clone(
     };
     let cgroup = plan.cgroup.as_deref().map(std::fs::File::open).transpose();
     let cgroup = cgroup.context("open the container's cgroup")?;
-    let (ours, theirs) = talk()?;
+    let (ours, theirs) = pair()?;
     let flags = ahead::flags_left(*flags, place);
     let cloned = sys::clone3(flags.bits() as u64, cgroup.as_ref().map(AsFd::as_fd));
     match cloned.map_err(|error| not_cloned(plan, error))? {
@@ -268,13 +285,6 @@ fn clone(
 fn end(pidfd: &OwnedFd) {
     let _ = sys::pidfd_send_signal(pidfd.as_fd(), nix::libc::SIGKILL);
     let _ = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED);
-}
-
-/// The two ends over which host and child talk; execve closes the child's.
-fn talk() -> Result<(OwnedFd, OwnedFd)> {
-    let (domain, flags) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
-    socketpair(domain, SockType::SeqPacket, None, flags)
-        .context("make the socket between host and child")
 }
 
 fn take(
@@ -296,7 +306,9 @@ fn wire(
     netns: Option<&OwnedFd>,
     listener: &mut dyn Listener,
 ) -> Result<(), Failure> {
-    let Some(netns) = netns else { return Ok(()) };
+    let Some(netns) = netns.filter(|_| taken.wired < plan.wire.len()) else {
+        return Ok(());
+    };
     if place.wires.is_none() {
         place.wires = Some(Wires::open(netns.as_fd())?);
         place.netns = Some(netns.try_clone().context("duplicate a descriptor")?);

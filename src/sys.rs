@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod capabilities;
 pub mod heap;
+pub mod inet;
 pub mod keys;
 pub mod owners;
 pub mod packet;

@@ -19,6 +19,7 @@ use crate::explain::script;
 use crate::kernel::capabilities::{self, Base};
 use crate::kernel::cgroups::Layout;
 use crate::kernel::ids::Table;
+use crate::launch::Early;
 use crate::out::stream::{errln, out, outln};
 use crate::request::{NetworkMode, Request, Userns};
 use crate::spec;
@@ -44,8 +45,8 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
         vec![]
     };
     let own = (!args.dry_run).then_some(&request);
-    let netns = own.and_then(start::network_ahead);
-    let (record, claim) = make(home, &args.container, request)?;
+    let mut early = own.and_then(start::network_ahead);
+    let (record, claim) = make(home, &args.container, request, early.as_mut())?;
     if args.dry_run {
         return dry_run(home, &record, &known);
     }
@@ -62,7 +63,7 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
     } else {
         Some(client::catch_signals(&options)?)
     };
-    let socket = start::start(home, record, claim, how, netns)
+    let socket = start::start(home, record, claim, how, early)
         .inspect_err(|_| heal::discard(home, &undo))?;
     let pid = match client::wait_for_start(&socket)? {
         Ok(pid) => pid,
@@ -99,7 +100,8 @@ fn dry_run(home: &Home, record: &Record, known: &[volumes::Volume]) -> Result<u8
 
 /// `rmac create`.
 pub fn create(home: &Home, args: &CreateArgs) -> Result<u8> {
-    let (record, _claim) = make(home, &args.container, request::request(&args.container)?)?;
+    let request = request::request(&args.container)?;
+    let (record, _claim) = make(home, &args.container, request, None)?;
     State::created().save(home, &record.id)?;
     outln!("{}", record.id);
     Ok(0)
@@ -130,8 +132,14 @@ pub fn options(request: &Request, proxy_signals: bool) -> Result<Options> {
     })
 }
 
-/// Makes the container: its record, its name, its addresses; nothing runs yet.
-fn make(home: &Home, args: &ContainerArgs, mut request: Request) -> Result<(Record, Claim)> {
+/// Makes the container: its record, its name, its addresses; nothing runs yet. Its network is gone on with as soon as
+/// it has addresses.
+fn make(
+    home: &Home,
+    args: &ContainerArgs,
+    mut request: Request,
+    early: Option<&mut Early>,
+) -> Result<(Record, Claim)> {
     if let Some(name) = &args.name {
         check_name(name)?;
     }
@@ -167,7 +175,7 @@ fn make(home: &Home, args: &ContainerArgs, mut request: Request) -> Result<(Reco
         ids: None,
         endpoints: vec![],
     };
-    let made = fill(home, &mut record, args, &networks);
+    let made = fill(home, &mut record, args, &networks, early);
     made.inspect_err(|_| heal::discard(home, &record))?;
     Ok((record, claim))
 }
@@ -177,6 +185,7 @@ fn fill(
     record: &mut Record,
     args: &ContainerArgs,
     networks: &[crate::net::network::Network],
+    early: Option<&mut Early>,
 ) -> Result<()> {
     if let Some(Userns::Auto { size, uids, gids }) = &record.request.userns {
         let first = ids::claim(home, &record.id, *size)?;
@@ -196,6 +205,9 @@ fn fill(
             let endpoint = claims::claim(home, network, record, wanted)?;
             record.endpoints.push(endpoint);
         }
+    }
+    if let Some(early) = early {
+        start::network_of(home, record, early);
     }
     if record.image_config.volumes().is_some()
         || record.request.binds.iter().any(|b| b.volume.is_some())

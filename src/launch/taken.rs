@@ -11,22 +11,30 @@ use crate::step::{Place, Step};
 
 /// Takes back what outlives the container of `plan`: its links, explicitly, and its cgroup.
 pub fn undo(plan: &Plan, netns: Option<&OwnedFd>) -> Result<()> {
-    let mut place = Place::default();
-    let mut first = Ok(());
-    let links = plan
-        .wire
-        .iter()
-        .any(|step| matches!(step, Step::Link(link::Step::Make(_))));
-    if let Some(netns) = netns.filter(|_| links) {
-        place.wires = Some(Wires::open(netns.as_fd())?);
-        for step in plan.wire.iter().rev() {
-            first = first.and(step.undo(&mut place));
-        }
+    let unwired = netns.map_or(Ok(()), |netns| {
+        unwire(&plan.wire, netns, &mut Place::default())
+    });
+    unwired.and(unhost(&plan.host))
+}
+
+/// Takes the steps of `wire` back that were taken in `netns`; what had been obtained is at `place`.
+pub(super) fn unwire(wire: &[Step], netns: &OwnedFd, place: &mut Place) -> Result<()> {
+    let made = |step: &Step| matches!(step, Step::Link(link::Step::Make(_)));
+    if !wire.iter().any(made) {
+        return Ok(());
     }
-    for step in plan.host.iter().rev() {
-        first = first.and(step.undo(&mut place));
-    }
-    first
+    place.wires = Some(Wires::open(netns.as_fd())?);
+    undo_all(wire, place)
+}
+
+fn unhost(host: &[Step]) -> Result<()> {
+    undo_all(host, &mut Place::default())
+}
+
+/// Undoes all, whatever fails; the first failure is told.
+fn undo_all(steps: &[Step], place: &mut Place) -> Result<()> {
+    let undone = steps.iter().rev().map(|step| step.undo(place));
+    undone.fold(Ok(()), Result::and)
 }
 
 /// How far the host has come.
@@ -40,15 +48,12 @@ pub(super) struct Taken<'a> {
 }
 
 impl Taken<'_> {
+    /// The first failure is what is told; one on the way back would hide it.
     pub(super) fn undo(&self, place: &mut Place) {
-        for step in self.plan.wire[..self.wired]
-            .iter()
-            .rev()
-            .chain(self.plan.host[..self.host].iter().rev())
-        {
-            // The first failure is what is told; a second one on the way back would hide it.
-            let _ = step.undo(place);
+        if let Some(netns) = place.netns.take() {
+            let _ = unwire(&self.plan.wire[..self.wired], &netns, place);
         }
+        let _ = unhost(&self.plan.host[..self.host]);
     }
 }
 

@@ -5,7 +5,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
 
 use super::Failure;
 use crate::kernel::program;
@@ -21,6 +24,13 @@ pub(super) const CALLS: u8 = b'c';
 pub(super) const FAILED: u8 = b'f';
 /// Longest datagram: an error text is cut there.
 pub(super) const LONGEST: usize = 4096;
+
+/// The two ends over which host and child talk; execve closes the child's.
+pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    let (domain, flags) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
+    socketpair(domain, SockType::SeqPacket, None, flags)
+        .context("make the socket between host and child")
+}
 
 pub(super) fn said(code: u8, text: &[u8]) -> Failure {
     Failure {

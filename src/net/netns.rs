@@ -12,14 +12,11 @@
 use crate::out::stream::errln;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
-
-use crate::sys;
 
 /// The calling thread's network namespace.
 pub fn own() -> Result<OwnedFd> {
@@ -61,29 +58,6 @@ pub fn make() -> Result<OwnedFd> {
     let netns = own();
     drop(way_back);
     netns
-}
-
-/// A network namespace that a thread makes, which takes the kernel 0.6 ms, while the caller does something else.
-#[derive(Debug)]
-pub struct Making(JoinHandle<Result<OwnedFd>>);
-
-impl Making {
-    /// Begins, unless there is no thread to be had. Nothing is left behind where nobody waits for the end.
-    pub fn begin() -> Option<Making> {
-        // The memory of a second heap would stay.
-        sys::heap::share_one_arena();
-        let thread = std::thread::Builder::new().spawn(make);
-        thread.ok().map(Making)
-    }
-
-    /// Waits until it is made. From then on the thread is gone.
-    ///
-    /// # Errors
-    /// Where the kernel makes none.
-    pub fn finish(self) -> Result<OwnedFd> {
-        let made = self.0.join();
-        made.map_err(|_| anyhow!("the thread that makes the network namespace has panicked"))?
-    }
 }
 
 /// Makes a network namespace and pins it at the file `path`, which is made too.

@@ -21,10 +21,9 @@ use super::pump::{Ends, Pump};
 use super::stdio::{Input, pipes};
 use super::{Message, address_in, claims, heal, peers, rootless, say};
 use crate::kernel::cgroups::Layout;
-use crate::launch::{self, Failure, Listener, Running, Side, Silent, Telling};
+use crate::launch::{self, Ahead, Failure, Listener, Running, Side, Silent, Telling};
 use crate::net::conflict::Conflict;
 use crate::net::link;
-use crate::net::netlink::Wires;
 use crate::plan::Plan;
 use crate::plan::wire::{self, Client};
 use crate::request::NetworkMode;
@@ -62,8 +61,8 @@ pub struct Monitor {
     pub plan: Plan,
     /// The right to do so.
     pub claim: Claim,
-    /// Its network namespace, where that has been made already.
-    pub netns: Option<OwnedFd>,
+    /// Its network, as far as that has been made already.
+    pub ahead: Ahead,
     /// The socket to who started it.
     pub caller: OwnedFd,
     /// How much the caller wants to be told.
@@ -174,10 +173,10 @@ impl Monitor {
             rootless: rootless::is(),
             // What the user has bound in is free when the container has ended: the next command may unmount it.
             hold_mounts: self.record.request.binds.is_empty(),
-            netns: self.netns.take(),
             ..Place::default()
         };
-        let mut running = launch::launch_at(&self.plan, place, telling, told)?;
+        let ahead = std::mem::take(&mut self.ahead);
+        let mut running = launch::launch_from(&self.plan, place, ahead, telling, told)?;
         ends.master = running.master.take();
         Ok((running, ends))
     }
@@ -290,15 +289,10 @@ impl Monitor {
     /// since deleting it takes the kernel some 20 ms.
     fn leave_the_lan(&self, running: &Running, pump: &mut Pump) -> Result<()> {
         pump.release();
-        if let Some(netns) = running
-            .netns
-            .as_ref()
-            .filter(|_| !self.record.endpoints.is_empty())
-        {
-            let mut wires = Wires::open(netns.as_fd())?;
+        if let Some(netns) = &running.netns {
             for endpoint in &self.record.endpoints {
                 // One that is gone with its parent is silent already.
-                let _ = link::silence(endpoint, &mut wires);
+                let _ = link::silence(endpoint, netns.as_fd());
             }
         }
         peers::leave(&self.home, &self.record.id, networks(&self.record))

@@ -16,9 +16,9 @@ use crate::kernel::cgroups::Layout;
 use crate::kernel::identity;
 use crate::kernel::program::First;
 use crate::kernel::rootfs::Marks;
+use crate::launch::Early;
 use crate::net::names;
-use crate::net::netns::Making;
-use crate::plan::wire::Client;
+use crate::plan::wire::{self, Client};
 use crate::plan::{self, Inputs, Plan};
 use crate::request::{NetworkMode, Request};
 use crate::spec::{self, Place, Shared};
@@ -185,26 +185,35 @@ pub struct How {
     pub on_failure: OnFailure,
 }
 
-/// Begins to make the network namespace of a container that is asked for so, if it will have one of its own
-/// that is the host's root's: nothing takes longer, and nothing else is needed for it.
-pub fn network_ahead(request: &Request) -> Option<Making> {
+/// Begins to make the network of a container that is asked for so, if it will have one of its own that is the host's
+/// root's: nothing takes longer.
+pub fn network_ahead(request: &Request) -> Option<Early> {
     let own = matches!(
         request.network,
         NetworkMode::Networks(_) | NetworkMode::None
     );
     let fits = own && request.userns.is_none() && !rootless::is();
-    fits.then(Making::begin).flatten()
+    fits.then(Early::begin).flatten()
 }
 
-/// Starts the container: forks its monitor, which makes it; its network namespace may be there already. Returns the
-/// socket on which the monitor will say how that went.
+/// Goes on with it for `record`, whose addresses are known and claimed.
+pub fn network_of(home: &Home, record: &Record, early: &mut Early) {
+    early.go_on(wire::wire(&record.endpoints, &client_of(home, record)));
+}
+
+/// Starts the container: forks its monitor, which makes it; its network may be there already, as far as it can be.
+/// Returns the socket on which the monitor will say how that went.
 pub fn start(
     home: &Home,
     record: Record,
     claim: Claim,
     how: How,
-    netns: Option<Making>,
+    early: Option<Early>,
 ) -> Result<OwnedFd> {
+    let mut early = early.or_else(|| network_ahead(&record.request));
+    if let Some(early) = &mut early {
+        network_of(home, &record, early);
+    }
     let layout = Layout::detect()?;
     let plan = plan_of(home, &record, &layout)?;
     let (ours, caller) = socketpair(
@@ -219,7 +228,7 @@ pub fn start(
         say(&ours, &Message::Attach).context("attach")?;
     }
     // The one who is copied must be alone.
-    let netns = netns.map(Making::finish).transpose()?;
+    let ahead = early.map(Early::finish).unwrap_or_default();
     match sys::fork().context("fork the monitor")? {
         Some(_) => {
             claim.leave_to_child();
@@ -237,7 +246,7 @@ pub fn start(
                 record,
                 plan,
                 claim,
-                netns,
+                ahead,
                 caller,
                 explain,
                 on_failure,

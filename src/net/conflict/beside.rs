@@ -80,6 +80,14 @@ impl Beside {
     }
 }
 
+/// Whether many sit on the link `index`, of the network namespace that the thread is in.
+///
+/// # Errors
+/// Where the link is gone.
+pub fn is_crowded(index: u32) -> Result<bool, Errno> {
+    macs_on(index).map(|macs| macs.len() > FEW)
+}
+
 /// The hardware addresses that the link `index` takes frames for besides its own: those of its macvlans.
 fn macs_on(index: u32) -> Result<Vec<Mac>, Errno> {
     let wire = socket(

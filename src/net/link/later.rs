@@ -1,18 +1,21 @@
 //! What happens to a link before and after: its parent is waited for, a DHCP server gives it an address,
 //! it falls silent, it is taken away.
 
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use nix::errno::Errno;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{ANYWHERE, NewRoute, Step, words};
 use crate::net::dhcp::Lease;
 use crate::net::endpoint::{Endpoint, Probe};
 use crate::net::netlink::Wires;
+use crate::net::netns;
 use crate::net::network::{Ipv6Policy, Lower};
+use crate::sys;
 
 /// The step that waits for the endpoint's parent, where it asks for that; for a VLAN that rmac makes it is
 /// the link below.
@@ -71,19 +74,20 @@ pub fn plan_lease(dev: &str, lease: &Lease) -> Vec<Step> {
     steps
 }
 
-/// Takes all addresses off the endpoint's link, so that it answers nobody any more. Costs next to
+/// Takes all addresses off the endpoint's link in `netns`, so that it answers nobody any more. Costs next to
 /// nothing, where deleting the link, or switching it off, makes the kernel wait for its own readers.
 ///
 /// # Errors
 /// Where the link is gone.
-pub fn silence(endpoint: &Endpoint, wires: &mut Wires) -> Result<()> {
+pub fn silence(endpoint: &Endpoint, netns: BorrowedFd<'_>) -> Result<()> {
     let dev = endpoint.ifname.as_str();
     if endpoint.ipv6_policy != Ipv6Policy::Off {
         // Its link-local address and those by router advertisements, too.
-        wires.write_setting_if_there(&words::disable_ipv6(dev), "1")?;
+        Wires::open(netns)?.write_setting_if_there(&words::disable_ipv6(dev), "1")?;
     }
-    if let Some(address) = endpoint.ipv4 {
-        wires.delete_address(dev, address.into())?;
+    if endpoint.ipv4.is_some() {
+        let clear = || sys::inet::clear_addresses(dev).context("take the addresses off the link");
+        netns::within(netns, clear)?;
     }
     Ok(())
 }

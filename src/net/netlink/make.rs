@@ -17,6 +17,7 @@ use rtnetlink::{
 };
 
 use super::{Refused, Wires};
+use crate::net::conflict::beside::is_crowded;
 use crate::net::endpoint::Probe;
 use crate::net::link::{NewLink, NewRoute};
 use crate::net::network::{self, Kind};
@@ -37,6 +38,9 @@ impl Wires {
         let driver = link.kind.driver();
         let request = format!("make the {driver} {} on {}", link.name, link.parent);
         let parent = self.find(&outside, &link.parent)?.index;
+        // An ipvlan has its parent's hardware address, so how many there are is not to be seen.
+        let countable = matches!(link.kind, Kind::Macvlan { .. });
+        self.among_few = countable && is_crowded(parent).is_ok_and(|crowded| !crowded);
         let netns = self.netns.as_raw_fd();
         let message = |name: &str| link_message(link, name, parent, netns);
         let result = self.wait(&request, outside.link().add(message(&link.name)).execute());
