@@ -138,6 +138,14 @@ pub fn environment(image: &Config, request: &Request, hostname: &str) -> Vec<Str
     all.into_iter().flatten().cloned().collect()
 }
 
+/// The directory in which the program starts, the request's before the image's.
+pub fn working_dir(image: &Config, request: &Request) -> PathBuf {
+    let of_image = || image.working_dir().as_ref().map(PathBuf::from);
+    let directory = request.working_dir.clone().or_else(of_image);
+    let named = directory.filter(|path| !path.as_os_str().is_empty());
+    named.unwrap_or_else(|| "/".into())
+}
+
 fn process(image: &Config, request: &Request, place: &Place<'_>) -> Result<Process> {
     let base = if request.privileged {
         capabilities::Base::Privileged
@@ -158,20 +166,12 @@ fn process(image: &Config, request: &Request, place: &Place<'_>) -> Result<Proce
         .gid(0u32)
         .username(user.cloned().unwrap_or_default())
         .build()?;
-    let directory = request
-        .working_dir
-        .clone()
-        .or_else(|| image.working_dir().as_ref().map(PathBuf::from));
     let mut builder = ProcessBuilder::default()
         .terminal(request.tty)
         .user(user)
         .args(args(image, request))
         .env(environment(image, request, &hostname(request, place)))
-        .cwd(
-            directory
-                .filter(|path| !path.as_os_str().is_empty())
-                .unwrap_or_else(|| "/".into()),
-        )
+        .cwd(working_dir(image, request))
         .capabilities(capabilities)
         .no_new_privileges(request.no_new_privileges)
         .rlimits(request.rlimits.clone());

@@ -13,13 +13,13 @@ use crate::cli::image;
 use crate::cli::network;
 use crate::net::endpoint::Endpoint;
 use crate::out;
-use crate::out::stream::outln;
+use crate::out::stream::{out, outln};
 use crate::request::{Bind, NetworkMode};
 use crate::spec;
 use crate::store::containers::{self, Record, State, Status};
 use crate::store::{Home, networks, short};
 use crate::supervise::heal;
-use crate::supervise::start::spec_of;
+use crate::supervise::start::hostname_of;
 
 /// `rmac inspect` and `rmac container inspect`.
 pub fn inspect(home: &Home, args: &InspectArgs) -> Result<u8> {
@@ -28,23 +28,22 @@ pub fn inspect(home: &Home, args: &InspectArgs) -> Result<u8> {
         bail!("\"{kind}\" is not a valid value for --type: it is container, image or network");
     }
     let is = |kind: &str| wanted.is_none_or(|wanted| wanted == kind);
-    // A network has a verb of its own, which knows its shape.
-    if let [name] = args.names.as_slice()
-        && is("network")
-        && (wanted.is_some()
-            || (containers::find(home, name).is_err() && networks::load(home, name).is_ok()))
-    {
-        let args = network::InspectArgs {
-            format: args.format.clone(),
-            networks: args.names.clone(),
-            ..Default::default()
-        };
-        return super::network::inspect::inspect(home, &args).map(|()| 0);
-    }
     let mut found = vec![];
     let mut errors = vec![];
     for name in &args.names {
         let mut container = containers::find(home, name);
+        // A network has a verb of its own, which knows its shape.
+        if args.names.len() == 1
+            && is("network")
+            && (wanted.is_some() || (container.is_err() && networks::load(home, name).is_ok()))
+        {
+            let args = network::InspectArgs {
+                format: args.format.clone(),
+                networks: args.names.clone(),
+                ..Default::default()
+            };
+            return super::network::inspect::inspect(home, &args).map(|()| 0);
+        }
         if let Ok(record) = &container
             && heal::check(home, &record.id)
         {
@@ -79,7 +78,8 @@ pub fn images(home: &Home, args: &image::InspectArgs) -> Result<u8> {
 
 pub(super) fn print(found: &[Value], format: Option<&str>) -> Result<()> {
     match format {
-        None => outln!("{}", out::json(&found)),
+        // In one piece, so that it is written by one call.
+        None => out!("{}", out::json(&found) + "\n"),
         Some("json") => outln!("{}", Value::from(found)),
         Some(template) => {
             for value in found {
@@ -127,7 +127,7 @@ fn container_value(home: &Home, record: &Record) -> Result<Value> {
             "WorkDir": file("work"),
         }},
         "Mounts": mounts(record),
-        "Config": config(home, record)?,
+        "Config": config(home, record),
         "NetworkSettings": network_settings(record, &state),
     }))
 }
@@ -182,11 +182,10 @@ fn mounts(record: &Record) -> Vec<Value> {
     record.request.binds.iter().map(mount).collect()
 }
 
-fn config(home: &Home, record: &Record) -> Result<Value> {
+fn config(home: &Home, record: &Record) -> Value {
     let request = &record.request;
     let image = &record.image_config;
-    let spec = spec_of(home, record)?;
-    let process = spec.process().as_ref();
+    let hostname = hostname_of(home, record);
     let mut labels: Map<String, Value> = image
         .labels()
         .iter()
@@ -205,7 +204,7 @@ fn config(home: &Home, record: &Record) -> Result<Value> {
         Some(request.command.clone()).filter(|command| !command.is_empty())
     };
     let mut value = json!({
-        "Hostname": spec.hostname(),
+        "Hostname": hostname,
         "Domainname": "",
         "User": request.user.as_ref().or(image.user().as_ref()).cloned().unwrap_or_default(),
         "AttachStdin": false,
@@ -214,11 +213,11 @@ fn config(home: &Home, record: &Record) -> Result<Value> {
         "Tty": request.tty,
         "OpenStdin": request.interactive,
         "StdinOnce": false,
-        "Env": process.and_then(|process| process.env().clone()),
+        "Env": spec::environment(image, request, &hostname),
         "Cmd": command,
         "Image": request.image,
         "Volumes": null,
-        "WorkingDir": process.map(|process| process.cwd().display().to_string()),
+        "WorkingDir": spec::working_dir(image, request).display().to_string(),
         "Entrypoint": request.entrypoint.as_ref().or(image.entrypoint().as_ref()),
         "Labels": labels,
     });
@@ -232,7 +231,7 @@ fn config(home: &Home, record: &Record) -> Result<Value> {
     if let Some(timeout) = request.stop_timeout {
         value["StopTimeout"] = json!(timeout);
     }
-    Ok(value)
+    value
 }
 
 /// The block of Docker's macvlan tutorial: its thirteen keys in its order, newer ones after them.

@@ -29,21 +29,14 @@ use crate::sys;
 
 /// The container's description.
 pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> {
-    let host_name = nix::unistd::gethostname().unwrap_or_default();
-    let directory = home.container(&record.id);
-    let owner = owner(home, record);
-    let place = Place {
-        id: &record.id,
-        directory: &directory,
-        host_name: &host_name.to_string_lossy(),
-        ids: record.ids.as_ref(),
-        shared: owner.as_ref().map(|owner| Shared {
-            netns: &owner.netns,
-            directory: &owner.directory,
-            hostname: &owner.hostname,
-        }),
-    };
-    let mut spec = spec::spec(&record.image_config, &record.request, &place)?;
+    let Record {
+        image_config,
+        request,
+        ..
+    } = record;
+    let mut spec = at_place(home, record, |place| {
+        spec::spec(image_config, request, place)
+    })?;
     if let Some(process) = spec.process_mut() {
         keep_within_bounding(process);
     }
@@ -55,6 +48,29 @@ pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> 
         ));
     }
     Ok(spec)
+}
+
+/// The container's host name, which its description has.
+pub fn hostname_of(home: &Home, record: &Record) -> String {
+    at_place(home, record, |place| spec::hostname(&record.request, place))
+}
+
+/// Does `work` with what the container's description needs beside image and request.
+fn at_place<T>(home: &Home, record: &Record, work: impl FnOnce(&Place) -> T) -> T {
+    let host_name = nix::unistd::gethostname().unwrap_or_default();
+    let directory = home.container(&record.id);
+    let owner = owner(home, record);
+    work(&Place {
+        id: &record.id,
+        directory: &directory,
+        host_name: &host_name.to_string_lossy(),
+        ids: record.ids.as_ref(),
+        shared: owner.as_ref().map(|owner| Shared {
+            netns: &owner.netns,
+            directory: &owner.directory,
+            hostname: &owner.hostname,
+        }),
+    })
 }
 
 /// The container whose network another one uses.
