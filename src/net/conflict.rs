@@ -19,9 +19,10 @@
 //! Where many macvlans share the parent, the question does not go to each of them: see [`beside`].
 
 pub mod beside;
+mod frames;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,7 @@ use super::netns;
 use crate::lesson::{Lesson, Shell};
 use crate::sys::packet::{self, Test};
 use beside::{Beside, Way};
+use frames::{ADVERTISEMENT, SOLICITATION, about, arp_probe, solicitation};
 
 /// How long an answer is waited for.
 pub const WINDOW: Duration = Duration::from_millis(2);
@@ -130,11 +132,16 @@ impl Step {
         Ok(Instant::now())
     }
 
-    /// Waits for the answers to what was `asked` then.
+    /// Waits for the answers to what was `asked` then. Who is to be asked besides the LAN is asked only here.
     ///
     /// # Errors
     /// A [`Conflict`] when somebody has one of the addresses.
-    pub fn hear(&self, sentinels: &mut [Sentinel], asked: Instant) -> Result<()> {
+    pub fn hear(&self, sentinels: &mut [Sentinel], mut asked: Instant) -> Result<()> {
+        for sentinel in &mut *sentinels {
+            if sentinel.probe_strangers()? {
+                asked = Instant::now();
+            }
+        }
         match wait(sentinels, asked + WINDOW)? {
             Some(conflict) => Err(conflict.into()),
             None => Ok(()),
@@ -207,16 +214,31 @@ impl Sentinel {
         };
         // Without a way of its own it is a broadcast, which is asking all the same.
         let beside = self.target.beside.as_ref();
-        self.way = beside.and_then(|beside| beside.way(address).ok().flatten());
-        let mut frame = arp_probe(mac, address);
-        let Some(Way { lan, strangers }) = &self.way else {
-            return self.send(&frame);
+        self.way = beside.and_then(|beside| beside.way().ok().flatten());
+        let lan = self.way.as_ref().map_or(&self.socket, |way| &way.lan);
+        self.send_on(lan, &arp_probe(mac, address))
+    }
+
+    /// Asks those on the parent whom [`Sentinel::probe`] has passed over; whether there are any.
+    ///
+    /// # Errors
+    /// Where the link is gone.
+    pub fn probe_strangers(&mut self) -> Result<bool> {
+        let target = &self.target;
+        let (Some(way), Some(beside), IpAddr::V4(address)) =
+            (&mut self.way, &target.beside, target.address)
+        else {
+            return Ok(false);
         };
-        self.send_on(lan, &frame)?;
-        strangers.iter().try_for_each(|stranger| {
+        let strangers = way.strangers(beside, target.mac, address);
+        // Everybody, where it is not known whom.
+        let strangers = strangers.unwrap_or_else(|_| vec![Mac([0xff; 6])]);
+        let mut frame = arp_probe(target.mac, address);
+        for stranger in &strangers {
             frame[..6].copy_from_slice(&stranger.0);
-            self.send(&frame)
-        })
+            self.send(&frame)?;
+        }
+        Ok(!strangers.is_empty())
     }
 
     /// Tells everybody that the address is ours.
@@ -237,8 +259,14 @@ impl Sentinel {
         self.socket.as_fd()
     }
 
+    /// When [`Sentinel::turn`] has something to do though nothing has come in.
+    pub fn next_turn(&self) -> Option<Instant> {
+        self.way.as_ref().map(Way::end)
+    }
+
     /// Reads what has come in; who else has the address, if that turned out. Defends it then.
     pub fn turn(&mut self) -> Option<Conflict> {
+        self.way.take_if(|way| way.end() <= Instant::now());
         let owner = self.hear()?;
         if self
             .defended
@@ -343,74 +371,5 @@ fn wait(sentinels: &mut [Sentinel], deadline: Instant) -> Result<Option<Conflict
             Ok(_) | Err(Errno::EINTR) => (),
             Err(errno) => return Err(errno).context("ppoll"),
         }
-    }
-}
-
-const SOLICITATION: u8 = 135;
-const ADVERTISEMENT: u8 = 136;
-
-/// The tests of the filter for IPv6: ICMPv6 with `address` as the neighbour that is spoken of.
-fn about(address: Ipv6Addr) -> Vec<Test> {
-    let octets = address.octets();
-    let word = |at: usize| {
-        u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]])
-    };
-    let next_header = Test {
-        offset: 20,
-        size: 1,
-        value: nix::libc::IPPROTO_ICMPV6 as u32,
-    };
-    let part = |at: usize| Test {
-        offset: 62 + at as u32,
-        size: 4,
-        value: word(at),
-    };
-    vec![next_header, part(0), part(4), part(8), part(12)]
-}
-
-/// The Ethernet frame of an ARP probe: a request whose sender has no IP address.
-pub fn arp_probe(mac: Mac, address: Ipv4Addr) -> [u8; 42] {
-    let mut frame = announce::frame(mac, address);
-    frame[28..32].fill(0);
-    frame
-}
-
-/// The Ethernet frame of a neighbour solicitation from `::`, RFC 4861 section 4.3.
-pub fn solicitation(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
-    let octets = address.octets();
-    let mut group = [0; 16];
-    group[..2].copy_from_slice(&[0xff, 0x02]);
-    group[11..13].copy_from_slice(&[0x01, 0xff]);
-    group[13..].copy_from_slice(&octets[13..]);
-    let mut message = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
-    message.extend(octets);
-    announce::icmpv6_frame(mac, Ipv6Addr::UNSPECIFIED, Ipv6Addr::from(group), &message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hex(frame: &[u8]) -> String {
-        frame.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    #[test]
-    fn a_probe_has_no_sender_address() {
-        let address = Ipv4Addr::new(172, 16, 86, 2);
-        assert_eq!(
-            hex(&arp_probe(Mac::of(address), address)),
-            "ffffffffffff0242ac105602080600010800060400010242ac10560200000000000000000000ac105602"
-        );
-    }
-
-    #[test]
-    fn a_solicitation_goes_to_the_group_of_the_address() {
-        let mac: Mac = "02:42:ac:10:56:02".parse().unwrap();
-        let frame = solicitation(mac, "fd00::1:2:3".parse().unwrap());
-        assert_eq!(hex(&frame[..14]), "3333ff0200030242ac10560286dd");
-        assert_eq!(hex(&frame[22..38]), "0".repeat(32));
-        assert_eq!(hex(&frame[38..54]), "ff0200000000000000000001ff020003");
-        assert_eq!(frame[54], 135);
     }
 }

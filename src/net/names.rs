@@ -22,15 +22,37 @@ const END: &str = "# rmac: end";
 /// The lines for `peers`, each with its addresses (with commas between) and its names (with spaces between), between
 /// the marks.
 pub fn region<'a>(peers: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let mut text = format!("{BEGIN}\n");
+    let mut region = Region::default();
     for (addresses, names) in peers {
+        region.add(addresses, names);
+    }
+    region.end()
+}
+
+/// A region that is still being written.
+#[derive(Debug)]
+pub struct Region(String);
+
+impl Default for Region {
+    fn default() -> Region {
+        Region(format!("{BEGIN}\n"))
+    }
+}
+
+impl Region {
+    /// Adds the lines for one peer, as in [`region`].
+    pub fn add(&mut self, addresses: &str, names: &str) {
         for address in addresses.split(',').filter(|word| !word.is_empty()) {
             for word in [address, "\t", names, "\n"] {
-                text.push_str(word);
+                self.0.push_str(word);
             }
         }
     }
-    text + END + "\n"
+
+    /// The whole of it.
+    pub fn end(self) -> String {
+        self.0 + END + "\n"
+    }
 }
 
 /// `text` with `region` in place of an older one, or at the end.

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! A lease belongs to its container until the container is removed, so the address survives stop,
-//! start and reboot. A new lease is a line at the end of the file, a release rewrites the file; both
-//! under an exclusive flock(2) of the network's directory. A line without its newline is one whose
-//! writer died on the way: it does not count.
+//! start and reboot. A new lease is a line at the end of the file; a release cuts it off where it is the
+//! last one, and else rewrites the file. All under an exclusive flock(2) of the network's directory. A
+//! line without its newline is one whose writer died on the way: it does not count.
 //!
 //! The first word is `held` or `free`. `free` with the rest of the line still there means that the
 //! container is gone but its link is just being deleted, which takes the kernel some 20 ms; its hardware
@@ -39,7 +39,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
 use self::choose::{choose, endpoint, hardware_address};
-use self::lines::{FREE, HELD, Line, addresses, line_of, lines};
+use self::lines::{FREE, HELD, Line, lines};
 use self::siblings::{Locked, lock_all, siblings, taken_by_sibling};
 use super::claim::is_claimed;
 use super::{Home, new_id, write_whole};
@@ -150,12 +150,12 @@ pub fn releasing(home: &Home, network_id: &str, container: &str) -> Result<()> {
         return Ok(());
     };
     let path = path(home, network_id);
-    let text = read(&path)?;
-    let Some(at) = line_of(&text, container).map(|line| line.at) else {
-        return Ok(());
+    let mark = |file: &File| match lines::find(file, container)? {
+        Some((at, _)) => file.write_all_at(FREE.as_bytes(), at),
+        None => Ok(()),
     };
-    let file = std::fs::OpenOptions::new().write(true).open(&path);
-    file.and_then(|file| file.write_all_at(FREE.as_bytes(), at as u64))
+    let file = open(&path)?;
+    file.map_or(Ok(()), |file| mark(&file))
         .with_context(|| format!("write {}", path.display()))
 }
 
@@ -164,6 +164,17 @@ pub fn release(home: &Home, network_id: &str, container: &str) -> Result<()> {
     let Some(_lock) = lock(home, network_id)? else {
         return Ok(());
     };
+    let path = path(home, network_id);
+    let Some(file) = open(&path)? else {
+        return Ok(());
+    };
+    let context = || format!("change {}", path.display());
+    let Some((at, line)) = lines::find(&file, container).with_context(context)? else {
+        return Ok(());
+    };
+    if at + line.len() as u64 == file.metadata().with_context(context)?.len() {
+        return file.set_len(at).with_context(context);
+    }
     keep(home, network_id, |line| !line.is_of(container)).map(drop)
 }
 
@@ -181,7 +192,11 @@ pub fn reclaim(home: &Home, network_id: &str) -> Result<usize> {
 /// The leases of a network, in the order in which they were claimed.
 pub fn list(home: &Home, network_id: &str) -> Result<Vec<Lease>> {
     let path = path(home, network_id);
-    let text = read(&path)?;
+    let text = {
+        // The last line may be cut off and another one written just now.
+        let _lock = lock(home, network_id)?;
+        read(&path)?
+    };
     lines(&text)
         .map(|line| line.lease())
         .collect::<Option<_>>()
@@ -196,16 +211,20 @@ fn try_claim(
     locked: &Locked,
 ) -> Result<Result<Endpoint, Refusal>> {
     let path = path(home, &network.id);
-    let text = read(&path)?;
-    if let Some(line) = line_of(&text, &request.container)
+    let damaged = || format!("{} is damaged", path.display());
+    let file = open(&path)?;
+    let looked = file.as_ref().map(|file| Seen::look(file, request));
+    let looked = looked
+        .transpose()
+        .with_context(|| format!("read {}", path.display()))?;
+    let seen = looked.unwrap_or_default();
+    if let Some(line) = lines(&seen.own).next()
         && line.state == HELD
     {
-        let lease = line
-            .lease()
-            .with_context(|| format!("{} is damaged", path.display()))?;
+        let lease = line.lease().with_context(damaged)?;
         return Ok(Ok(endpoint(network, request, &lease)?));
     }
-    let mut taken = addresses(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    let mut taken = seen.taken.with_context(damaged)?;
     for id in &locked.siblings {
         taken.extend(taken_by_sibling(home, id)?);
     }
@@ -217,7 +236,9 @@ fn try_claim(
     };
     let endpoint_id = new_id()?;
     let mac = hardware_address(network, request, chosen, &endpoint_id)?;
-    check_mac(&text, request)?;
+    if let (Some(mac), Some(name)) = (request.mac, seen.same_mac) {
+        bail!("the MAC address {mac} is in use by the container {name}");
+    }
     let lease = Lease {
         state: State::Held,
         ipv4: chosen.0,
@@ -227,27 +248,60 @@ fn try_claim(
         endpoint: endpoint_id,
         name: request.name.clone(),
     };
-    append(&path, &text, &lease)?;
+    append(&path, seen.end, &lease)?;
     Ok(Ok(endpoint(network, request, &lease)?))
 }
 
-/// A hardware address that was asked for must not be another container's.
-fn check_mac(text: &str, request: &Request) -> Result<()> {
-    let Some(mac) = request.mac else {
-        return Ok(());
-    };
-    let mac = mac.to_string();
-    if let Some(line) = lines(text).find(|line| line.mac == mac) {
-        bail!(
-            "the MAC address {mac} is in use by the container {}",
-            line.name
-        );
+/// What a claim has to know of the leases that there are.
+struct Seen {
+    /// The line that the container has already, or nothing.
+    own: String,
+    /// The addresses; `None` where the file is damaged.
+    taken: Option<Vec<IpAddr>>,
+    /// The name of the container that has the hardware address that is asked for.
+    same_mac: Option<String>,
+    /// Where the last whole line ends, in bytes.
+    end: u64,
+}
+
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen {
+            own: String::new(),
+            taken: Some(vec![]),
+            same_mac: None,
+            end: 0,
+        }
     }
-    Ok(())
+}
+
+impl Seen {
+    /// Looks at each line once, since there may be ten thousand.
+    fn look(file: &File, request: &Request) -> std::io::Result<Seen> {
+        let mut seen = Seen::default();
+        let mac = request.mac.map(|mac| mac.to_string());
+        seen.end = lines::each(file, |_, text| {
+            if lines::is_of(text, &request.container) {
+                seen.own = String::from_utf8_lossy(text).into_owned();
+            }
+            if let Some(taken) = &mut seen.taken
+                && lines::add_addresses(text, taken).is_none()
+            {
+                seen.taken = None;
+            }
+            if let Some(mac) = &mac
+                && let Some(line) = lines(&String::from_utf8_lossy(text)).next()
+                && line.mac == mac
+            {
+                seen.same_mac.get_or_insert_with(|| line.name.to_owned());
+            }
+        })?;
+        Ok(seen)
+    }
 }
 
 /// Adds a line. What is left of a writer that died is cut off first.
-fn append(path: &Path, text: &str, lease: &Lease) -> Result<()> {
+fn append(path: &Path, end: u64, lease: &Lease) -> Result<()> {
     ensure!(
         !lease.name.contains(char::is_whitespace) && !lease.container.is_empty(),
         "invalid container name {:?}",
@@ -260,9 +314,8 @@ fn append(path: &Path, text: &str, lease: &Lease) -> Result<()> {
             .create(true)
             .mode(0o600)
             .open(path)?;
-        let whole = text.rfind('\n').map_or(0, |at| at + 1);
-        if whole < text.len() {
-            file.set_len(whole as u64)?;
+        if file.metadata()?.len() > end {
+            file.set_len(end)?;
         }
         file.write_all(line.as_bytes())
     };
@@ -323,6 +376,16 @@ fn read(path: &Path) -> Result<String> {
     match std::fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
         result => result.with_context(|| format!("read {}", path.display())),
+    }
+}
+
+/// The file, to be changed where it lies; `None` where there is none.
+fn open(path: &Path) -> Result<Option<File>> {
+    match File::options().read(true).write(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        file => file
+            .map(Some)
+            .with_context(|| format!("open {}", path.display())),
     }
 }
 

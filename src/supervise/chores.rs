@@ -101,6 +101,7 @@ impl Chores {
         announcements
             .map(|announcement| announcement.next)
             .chain(self.parents.next_look())
+            .chain(self.sentinels.iter().filter_map(Sentinel::next_turn))
             .map(|next| next.saturating_duration_since(now))
             .chain(self.clients.iter().map(Client::timeout))
             .min()

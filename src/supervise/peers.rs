@@ -15,28 +15,27 @@ use anyhow::Result;
 
 use crate::net::endpoint::Endpoint;
 use crate::net::host_access::{self, Shim};
-use crate::net::names;
+use crate::net::names::{self, Region};
 use crate::store::containers::Record;
-use crate::store::rolls::{self, Member, Roll};
+use crate::store::rolls::{self, Entry, Member, Roll};
 use crate::store::{Home, networks, short};
 
 /// The hosts files' region for the container of `record`, with all who are there now.
 pub fn region(home: &Home, record: &Record) -> String {
-    let endpoints = record.endpoints.iter();
-    let known: Vec<(String, String, Roll)> = endpoints
-        .map(|endpoint| {
-            let own = member(record, endpoint);
-            let addresses: Vec<String> = own.addresses.iter().map(IpAddr::to_string).collect();
-            // Without its names a container runs all the same.
-            let roll = Roll::load(home, &endpoint.network_id).unwrap_or_default();
-            (addresses.join(","), own.names.join(" "), roll)
-        })
-        .collect();
-    names::region(known.iter().flat_map(|(addresses, own_names, roll)| {
-        let others = roll.members().filter(|other| other.id != record.id);
-        let others = others.map(|other| (other.addresses, other.names));
-        std::iter::once((addresses.as_str(), own_names.as_str())).chain(others)
-    }))
+    let mut region = Region::default();
+    for endpoint in &record.endpoints {
+        let own = member(record, endpoint);
+        let addresses: Vec<String> = own.addresses.iter().map(IpAddr::to_string).collect();
+        region.add(&addresses.join(","), &own.names.join(" "));
+        let add = |other: Entry<'_>| {
+            if other.id != record.id {
+                region.add(other.addresses, other.names);
+            }
+        };
+        // Without its peers' names a container runs all the same.
+        let _ = rolls::read(home, &endpoint.network_id, add);
+    }
+    region.end()
 }
 
 /// The container of `record`, which runs, is on its networks from now on, with what its record says; how many are

@@ -12,8 +12,9 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ipnet::Ipv4Net;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -25,6 +26,18 @@ use crate::sys::packet;
 
 /// Up to so many hear of a broadcast, or are asked one by one.
 const FEW: usize = 32;
+
+/// What a first part of the kernel's answer fits into, which it makes no larger than a page or 8 KiB.
+const FIRST_READ: usize = 8 * 1024;
+
+/// The kernel's next parts are up to half as large.
+const LATER_READ: usize = 64 * 1024;
+
+const ASKING: &str = "ask for the addresses on the parent";
+
+/// How long a start asks through the parent. To close a packet socket takes the kernel some 10 ms, in which the monitor
+/// does nothing else, so not at once.
+const KEPT: Duration = Duration::from_millis(200);
 
 /// What there is besides the link that an address is asked for on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,35 +53,35 @@ pub struct Beside {
 /// The way to ask where many are beside the link.
 #[derive(Debug)]
 pub struct Way {
-    /// A packet socket on the parent, in the host's network namespace; it hears nothing. To be closed when nobody
-    /// waits, as all of its kind.
+    /// A packet socket on the parent, in the host's network namespace; it hears nothing.
     pub lan: OwnedFd,
-    /// Who is to be asked besides.
-    pub strangers: Vec<Mac>,
+    opened: Instant,
+    /// What the kernel has not told yet, until it has.
+    neighbours: Option<Dump>,
 }
 
 impl Beside {
-    /// The way to ask for `address`; `None` where a broadcast does as well, or has to. To be called in the parent's
-    /// network namespace.
+    /// The way to ask for an address; `None` where a broadcast does as well. To be called in the parent's network
+    /// namespace.
+    ///
+    /// Of the others on the parent it counts only whether they are many: to hear of a thousand takes 0.3 ms, and may
+    /// wait until the container's first process is at work.
     ///
     /// # Errors
     /// Where the parent is gone, or packet sockets are not to be had.
-    pub fn way(&self, address: Ipv4Addr) -> Result<Option<Way>> {
+    pub fn way(&self) -> Result<Option<Way>> {
         let index = nix::net::if_::if_nametoindex(self.parent.as_str())
             .with_context(|| format!("look for the link {}", self.parent))?;
-        let mut macs = macs_on(index).context("ask for the addresses on the parent")?;
-        if macs.len() <= FEW {
-            return Ok(None);
-        }
-        macs.retain(|mac| self.reachable && !self.is_known(*mac, address));
-        if macs.len() > FEW {
+        let mut dump = Dump::begin(index).context(ASKING)?;
+        if !dump.is_long().context(ASKING)? {
             return Ok(None);
         }
         let lan = packet::open(0, index, &packet::accept_if(&[]))
             .with_context(|| format!("open a packet socket on {}", self.parent))?;
         Ok(Some(Way {
             lan,
-            strangers: macs,
+            opened: Instant::now(),
+            neighbours: self.reachable.then_some(dump),
         }))
     }
 
@@ -85,25 +98,74 @@ impl Beside {
 /// # Errors
 /// Where the link is gone.
 pub fn is_crowded(index: u32) -> Result<bool, Errno> {
-    macs_on(index).map(|macs| macs.len() > FEW)
+    Dump::begin(index)?.is_long()
 }
 
-/// The hardware addresses that the link `index` takes frames for besides its own: those of its macvlans.
-fn macs_on(index: u32) -> Result<Vec<Mac>, Errno> {
-    let wire = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    send(wire.as_raw_fd(), &dump_request(index), MsgFlags::empty())?;
-    let mut macs = Vec::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let length = recv(wire.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        if read_dump(&buffer[..length], index, &mut macs)? {
-            return Ok(macs);
+impl Way {
+    /// Whom the owner of `own` is to ask for `address` besides the LAN, each for himself; asked for once.
+    ///
+    /// # Errors
+    /// Where there are too many: a broadcast does better then. Where the kernel does not tell.
+    pub fn strangers(&mut self, beside: &Beside, own: Mac, address: Ipv4Addr) -> Result<Vec<Mac>> {
+        let Some(mut dump) = self.neighbours.take() else {
+            return Ok(vec![]);
+        };
+        let mut buffer = vec![0; LATER_READ];
+        while !dump.read(&mut buffer).context(ASKING)? {}
+        dump.macs
+            .retain(|mac| *mac != own && !beside.is_known(*mac, address));
+        ensure!(dump.macs.len() <= FEW, "too many may have the address");
+        Ok(dump.macs)
+    }
+
+    /// When it is to be given up. Each packet socket of a network namespace is looked at whenever a link is made on
+    /// one of its links or taken off it (0.1 µs, twice), so not every container can keep one on the host.
+    pub fn end(&self) -> Instant {
+        self.opened + KEPT
+    }
+}
+
+/// The hardware addresses that a link takes frames for besides its own, those of its macvlans: as far as the kernel
+/// has told them.
+#[derive(Debug)]
+struct Dump {
+    wire: OwnedFd,
+    index: u32,
+    macs: Vec<Mac>,
+}
+
+impl Dump {
+    /// Asks for those of the link `index`.
+    fn begin(index: u32) -> Result<Dump, Errno> {
+        let wire = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkRoute,
+        )?;
+        send(wire.as_raw_fd(), &dump_request(index), MsgFlags::empty())?;
+        Ok(Dump {
+            wire,
+            index,
+            macs: vec![],
+        })
+    }
+
+    /// Reads until it is known whether they are more than [`FEW`].
+    fn is_long(&mut self) -> Result<bool, Errno> {
+        while self.macs.len() <= FEW {
+            // The kernel fills as much as it is given, ahead of the next call.
+            if self.read(&mut [0; FIRST_READ])? {
+                return Ok(self.macs.len() > FEW);
+            }
         }
+        Ok(true)
+    }
+
+    /// Reads the next part of the answer; whether it was the last.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<bool, Errno> {
+        let length = recv(self.wire.as_raw_fd(), buffer, MsgFlags::empty())?;
+        read_dump(&buffer[..length], self.index, &mut self.macs)
     }
 }
 

@@ -1,0 +1,105 @@
+//! A roll as whoever changes it finds it, and the change: in place, where it is one at the end.
+
+use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{BufRead, BufReader};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use super::{PIECE, STAMP};
+
+/// A roll as whoever changes it finds it.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The stamp; `None` where there is none that can be written over.
+    stamp: Option<u64>,
+    /// How many lines there are.
+    pub count: usize,
+    /// Where the first one begins and the last whole one ends, in bytes.
+    lines: Range<u64>,
+    /// Where the container's own begins, and what it says.
+    pub line: Option<(u64, String)>,
+}
+
+/// Looks through the roll for the line of the container `id`.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn find(file: &File, id: &str) -> std::io::Result<Found> {
+    let mut reader = BufReader::with_capacity(PIECE, file);
+    let mut line = Vec::new();
+    let head = reader.read_until(b'\n', &mut line)? as u64;
+    let digits = line
+        .strip_suffix(b"\n")
+        .filter(|digits| digits.len() == STAMP);
+    let mut found = Found {
+        stamp: digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()),
+        lines: head..head,
+        ..Found::default()
+    };
+    loop {
+        line.clear();
+        let length = reader.read_until(b'\n', &mut line)? as u64;
+        if !line.ends_with(b"\n") {
+            return Ok(found);
+        }
+        if line
+            .strip_prefix(id.as_bytes())
+            .is_some_and(|rest| rest.starts_with(b"\t"))
+        {
+            let text = String::from_utf8_lossy(&line).into_owned();
+            found.line = Some((found.lines.end, text));
+        }
+        found.lines.end += length;
+        found.count += 1;
+    }
+}
+
+impl Found {
+    /// Puts `line` at the end, or takes away what is there, unless more than that is to be done; whether that was all.
+    ///
+    /// # Errors
+    /// Where the file cannot be written; ENOSPC leaves it as it was.
+    pub fn change(&self, file: &File, line: &str) -> std::io::Result<bool> {
+        let end = self.lines.end;
+        let write = |stamp: u64| file.write_all_at(format!("{stamp:0STAMP$}").as_bytes(), 0);
+        match (self.stamp, &self.line) {
+            (Some(stamp), None) => {
+                // What somebody has left that was killed goes first.
+                file.set_len(end)?;
+                file.write_all_at(line.as_bytes(), end)
+                    .inspect_err(|_| drop(file.set_len(end)))?;
+                write(stamp.wrapping_add(hash(line)))?;
+                Ok(true)
+            }
+            // The line last: as long as it is there, who sweeps up finds it.
+            (Some(stamp), Some((at, old))) if line.is_empty() && at + old.len() as u64 == end => {
+                write(stamp.wrapping_sub(hash(old)))?;
+                file.set_len(*at)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// The new text of the roll, whose old one is `text`.
+    pub fn whole(&self, text: &str, line: &str) -> String {
+        let piece = |from: u64, to: u64| text.get(from as usize..to as usize).unwrap_or_default();
+        let Range { start, end } = self.lines;
+        let (at, length) = match &self.line {
+            Some((at, old)) => (*at, old.len() as u64),
+            None => (end, 0),
+        };
+        let new = [piece(start, at), line, piece(at + length, end)].concat();
+        let hashes = new.split_inclusive('\n').map(hash);
+        let stamp = hashes.fold(0, u64::wrapping_add);
+        format!("{stamp:0STAMP$}\n{new}")
+    }
+}
+
+/// What a line adds to the stamp. Where another build of rmac counts it otherwise, everybody is told once more.
+fn hash(line: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(line.as_bytes());
+    hasher.finish()
+}
