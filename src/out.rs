@@ -8,6 +8,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::borrow::Cow;
+use std::fmt::{Display, Formatter};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -19,9 +20,11 @@ pub mod functions;
 pub mod lex;
 pub mod parse;
 pub mod stream;
+pub mod table;
 pub mod template;
 
-pub use format::{Columns, Format};
+pub use format::{Columns, Format, Row};
+pub use table::Table;
 pub use template::render;
 
 /// A table as Docker prints it: every column as wide as its widest cell and three spaces, ten at
@@ -29,8 +32,9 @@ pub use template::render;
 ///
 /// Widths are those of a terminal ([`unicode_width`]). A row shorter than the header is filled up.
 pub fn table<H: AsRef<str>, R: AsRef<[String]>>(header: &[H], rows: &[R]) -> String {
-    let header: Vec<String> = header.iter().map(|cell| cell.as_ref().to_owned()).collect();
-    align(std::iter::once(header.as_slice()).chain(rows.iter().map(AsRef::as_ref)))
+    let mut table = Table::with_header(header);
+    rows.iter().for_each(|row| table.row(row.as_ref()));
+    table.finish()
 }
 
 /// `value` as JSON indented by four spaces, as `docker inspect` prints it; no line feed at the end.
@@ -47,21 +51,32 @@ pub fn json<T: Serialize + ?Sized>(value: &T) -> String {
 
 /// How long before `now` the moment `then` was, rounded as Docker rounds it: "Less than a second",
 /// "5 minutes", "About an hour", "3 weeks". A moment in the future is "Less than a second".
-pub fn ago(then: Timestamp, now: Timestamp) -> String {
-    let seconds = now.as_second().saturating_sub(then.as_second());
-    let hours = (seconds + 1800) / 3600;
-    match (seconds, hours) {
-        (..1, _) => "Less than a second".to_owned(),
-        (1, _) => "1 second".to_owned(),
-        (..60, _) => format!("{seconds} seconds"),
-        (..120, _) => "About a minute".to_owned(),
-        (..3600, _) => format!("{} minutes", seconds / 60),
-        (_, 1) => "About an hour".to_owned(),
-        (_, ..48) => format!("{hours} hours"),
-        (_, ..336) => format!("{} days", hours / 24),
-        (_, ..1440) => format!("{} weeks", hours / 24 / 7),
-        (_, ..17520) => format!("{} months", hours / 24 / 30),
-        _ => format!("{} years", seconds / 3600 / 24 / 365),
+pub fn ago(then: Timestamp, now: Timestamp) -> Ago {
+    Ago(now.as_second().saturating_sub(then.as_second()))
+}
+
+/// What [`ago`] gives to be written: so many seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Ago(i64);
+
+impl Display for Ago {
+    fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
+        let seconds = self.0;
+        let hours = (seconds + 1800) / 3600;
+        let (number, unit) = match (seconds, hours) {
+            (..1, _) => return f.write_str("Less than a second"),
+            (1, _) => return f.write_str("1 second"),
+            (..60, _) => (seconds, "seconds"),
+            (..120, _) => return f.write_str("About a minute"),
+            (..3600, _) => (seconds / 60, "minutes"),
+            (_, 1) => return f.write_str("About an hour"),
+            (_, ..48) => (hours, "hours"),
+            (_, ..336) => (hours / 24, "days"),
+            (_, ..1440) => (hours / 24 / 7, "weeks"),
+            (_, ..17520) => (hours / 24 / 30, "months"),
+            _ => (seconds / 3600 / 24 / 365, "years"),
+        };
+        write!(f, "{number} {unit}")
     }
 }
 
@@ -113,9 +128,9 @@ pub fn read_size(text: &str) -> Result<i64> {
 }
 
 /// `text` cut to `width` columns of a terminal, the last of them "…" where something was cut off.
-pub fn ellipsis(text: &str, width: usize) -> String {
+pub fn ellipsis(text: &str, width: usize) -> Cow<'_, str> {
     if width_of(text) <= width {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let mut cut = String::new();
     let mut used = 1;
@@ -129,7 +144,7 @@ pub fn ellipsis(text: &str, width: usize) -> String {
     if width > 0 {
         cut.push('…');
     }
-    cut
+    Cow::Owned(cut)
 }
 
 /// The candidate that was probably meant by `name`: the one that the fewest edits (insert, delete,
@@ -150,7 +165,7 @@ pub fn did_you_mean<'a>(
 /// `text` with its control characters made visible (`\n`, `\x1b`, `\u{202e}`), so that text from an
 /// image or a server can neither move the cursor nor reorder or hide what stands beside it.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_control) {
+    if is_plain(text) || !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);
@@ -180,38 +195,17 @@ fn is_control(letter: char) -> bool {
             | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// Whether there is nothing in `text` but the visible letters of ASCII and blanks, as in most.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 /// How many columns of a terminal `text` takes; most is plain, where that is its length.
 fn width_of(text: &str) -> usize {
-    match text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    match is_plain(text) {
         true => text.len(),
         false => text.width(),
     }
-}
-
-/// Sets rows of cells in columns, as Go's tabwriter does with Docker's settings (least width 10,
-/// padding 3); the last cell of a row is not padded.
-fn align<'a>(rows: impl Iterator<Item = &'a [String]> + Clone) -> String {
-    const LEAST: usize = 10;
-    const PADDING: usize = 3;
-    let columns = rows.clone().map(<[String]>::len).max().unwrap_or(0);
-    let mut widths = vec![LEAST; columns];
-    for row in rows.clone() {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(width_of(cell) + PADDING);
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        for (column, width) in widths.iter().enumerate() {
-            let cell = row.get(column).map_or("", String::as_str);
-            text.push_str(cell);
-            if column + 1 < columns {
-                text.extend(std::iter::repeat_n(' ', width - width_of(cell)));
-            }
-        }
-        text.push('\n');
-    }
-    text
 }
 
 /// The optimal string alignment distance: Levenshtein's, with swapped neighbours as one edit.
@@ -281,7 +275,7 @@ mod tests {
             (730 * 86400, "2 years"),
         ] {
             let then = Timestamp::from_second(now.as_second() - seconds).unwrap();
-            assert_eq!(ago(then, now), text, "{seconds} s");
+            assert_eq!(ago(then, now).to_string(), text, "{seconds} s");
         }
     }
 

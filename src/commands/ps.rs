@@ -1,31 +1,30 @@
 //! `ps`: the containers, one a line.
 
 use std::collections::HashSet;
+use std::fmt::{self, Write};
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::cli::container::PsArgs;
-use crate::out::stream::{out, outln};
-use crate::out::{self, Columns, Format};
+use crate::out::stream::out;
+use crate::out::{self, Columns, Format, Row};
+use crate::store::alive::Watcher;
 use crate::store::containers::{self, Status};
-use crate::store::summary::Summary;
+use crate::store::summary::{self, Summary};
 use crate::store::{Home, short};
 use crate::supervise::heal;
 
-const SHOWN: [(&str, &str); 7] = [
-    ("ID", "CONTAINER ID"),
-    ("Image", "IMAGE"),
-    ("Command", "COMMAND"),
-    ("RunningFor", "CREATED"),
-    ("Status", "STATUS"),
-    ("Ports", "PORTS"),
-    ("Names", "NAMES"),
-];
-
 const COLUMNS: Columns = Columns {
-    shown: &SHOWN,
+    shown: &[
+        ("ID", "CONTAINER ID"),
+        ("Image", "IMAGE"),
+        ("Command", "COMMAND"),
+        ("RunningFor", "CREATED"),
+        ("Status", "STATUS"),
+        ("Ports", "PORTS"),
+        ("Names", "NAMES"),
+    ],
     more: &[
         ("CreatedAt", "CREATED AT"),
         ("Labels", "LABELS"),
@@ -48,16 +47,24 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
     let all = args.all || args.latest || args.last.is_some() || any_status;
     // One look at each that runs tells whether its monitor lives, and what is to be shown of it. What does not
     // run is not even opened, unless it is to be shown.
-    let mut found: Vec<Summary> = vec![];
-    heal::sweep_and_see(home, |id, all| {
-        found.extend(Summary::load_at(home, id, all).ok().flatten());
-    });
-    if all {
-        let seen: HashSet<String> = found.iter().map(|summary| summary.id.clone()).collect();
-        let others = containers::ids(home).into_iter();
-        let others = others.filter(|id| !seen.contains(id));
-        found.extend(others.filter_map(|id| Summary::load(home, &id).ok()?));
+    let watcher = Watcher::new(home);
+    let live = heal::sweep_and_see(&watcher);
+    let mut found = Vec::with_capacity(live.len());
+    let mut rest = vec![];
+    for id in &live {
+        match watcher.told(id).and_then(Summary::read) {
+            Some(summary) => found.push(summary),
+            None => rest.push(id.clone()),
+        }
     }
+    if all {
+        let live: HashSet<&String> = live.iter().collect();
+        let others = containers::ids(home).into_iter();
+        rest.extend(others.filter(|id| !live.contains(id)));
+    }
+    let made = rest.iter().filter_map(|id| summary::make(home, id));
+    let made: Vec<String> = made.collect();
+    found.extend(made.iter().filter_map(|text| Summary::read(text)));
     found.retain(|summary| {
         (all || summary.status == Status::Running)
             && filters.iter().all(|filter| filter.matches(summary))
@@ -66,102 +73,98 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
     let most = if args.latest { Some(1) } else { args.last };
     found.truncate(most.unwrap_or(usize::MAX));
     let now = Timestamp::now();
-    let format = match Format::parse(args.format.as_deref().unwrap_or_default()) {
+    let line = |summary| Line { args, summary, now };
+    let lines: Vec<Line> = found.iter().map(line).collect();
+    match Format::parse(args.format.as_deref().unwrap_or_default()) {
         Format::Table if args.quiet => {
-            found
+            let ids: String = found
                 .iter()
-                .for_each(|summary| outln!("{}", id(args, summary)));
-            return Ok(0);
+                .flat_map(|summary| [id(args, summary), "\n"])
+                .collect();
+            out!("{ids}");
         }
-        Format::Table => {
-            let header = SHOWN.map(|(_, title)| title);
-            let cells = found.iter().map(|summary| cells(args, summary, now));
-            out!("{}", out::table(&header, &cells.collect::<Vec<_>>()));
-            return Ok(0);
-        }
-        format => format,
-    };
-    let rows: Vec<Value> = found
-        .iter()
-        .map(|summary| row(args, summary, now))
-        .collect();
-    out!("{}", format.lines(&COLUMNS, &rows)?);
+        format => out!("{}", format.lines(&COLUMNS, &lines)?),
+    }
     Ok(0)
 }
 
-/// What has become of the container, in Docker's words: `Up 5 minutes`, `Exited (0) 2 hours ago`.
-fn status(summary: &Summary, now: Timestamp) -> String {
-    match (summary.status, summary.started, summary.finished) {
-        (Status::Created, ..) => "Created".into(),
-        (Status::Running, Some(started), _) => {
-            let paused = if summary.paused { " (Paused)" } else { "" };
-            format!("Up {}{paused}", out::ago(started, now))
+fn id<'a>(args: &PsArgs, summary: &Summary<'a>) -> &'a str {
+    match args.no_trunc {
+        true => summary.id,
+        false => short(summary.id),
+    }
+}
+
+/// One container.
+struct Line<'a> {
+    args: &'a PsArgs,
+    summary: &'a Summary<'a>,
+    now: Timestamp,
+}
+
+impl Row for Line<'_> {
+    fn cell(&self, field: &str, text: &mut String) {
+        // A text takes whatever is written to it.
+        let _ = self.write(field, text);
+    }
+}
+
+impl Line<'_> {
+    fn write(&self, field: &str, text: &mut String) -> fmt::Result {
+        let Line { args, summary, now } = self;
+        match field {
+            "ID" => text.push_str(id(args, summary)),
+            "Image" => text.push_str(summary.image),
+            "Command" => {
+                let command = match args.no_trunc {
+                    true => summary.command.into(),
+                    false => out::ellipsis(summary.command, 20),
+                };
+                text.extend(["\"", &out::escape(&command), "\""]);
+            }
+            "RunningFor" => write!(text, "{} ago", out::ago(summary.created, *now))?,
+            "Status" => self.status(text)?,
+            "Names" => text.push_str(summary.name),
+            "CreatedAt" => {
+                let created = summary.created.strftime("%Y-%m-%d %H:%M:%S +0000 UTC");
+                write!(text, "{created}")?;
+            }
+            "Labels" => {
+                let labels = summary.labels();
+                let labels: Vec<String> = labels
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
+                text.push_str(&labels.join(","));
+            }
+            "LocalVolumes" => text.push('0'),
+            "Mounts" => text.push_str(&summary.mounts().collect::<Vec<_>>().join(",")),
+            "Networks" => text.push_str(summary.networks),
+            "Size" => text.push_str("0B"),
+            "State" => text.push_str(summary.state_name()),
+            // Ports: a container on a LAN publishes none.
+            _ => (),
         }
-        (Status::Running, None, _) => "Up".into(),
-        (Status::Exited, _, Some(finished)) => format!(
-            "Exited ({}) {} ago",
-            summary.exit_code,
-            out::ago(finished, now)
-        ),
-        (Status::Exited, _, None) => format!("Exited ({})", summary.exit_code),
+        Ok(())
     }
-}
 
-fn id<'a>(args: &PsArgs, summary: &'a Summary) -> &'a str {
-    if args.no_trunc {
-        &summary.id
-    } else {
-        short(&summary.id)
+    /// What has become of the container, in Docker's words: `Up 5 minutes`, `Exited (0) 2 hours ago`.
+    fn status(&self, text: &mut String) -> fmt::Result {
+        let Line { summary, now, .. } = self;
+        match (summary.status, summary.started, summary.finished) {
+            (Status::Created, ..) => text.push_str("Created"),
+            (Status::Running, Some(started), _) => {
+                let paused = if summary.paused { " (Paused)" } else { "" };
+                write!(text, "Up {}{paused}", out::ago(started, *now))?;
+            }
+            (Status::Running, None, _) => text.push_str("Up"),
+            (Status::Exited, _, Some(finished)) => {
+                let code = summary.exit_code;
+                write!(text, "Exited ({code}) {} ago", out::ago(finished, *now))?;
+            }
+            (Status::Exited, _, None) => write!(text, "Exited ({})", summary.exit_code)?,
+        }
+        Ok(())
     }
-}
-
-/// What a table shows if nothing else is asked for, in the order of its columns.
-fn cells(args: &PsArgs, summary: &Summary, now: Timestamp) -> [String; SHOWN.len()] {
-    let command = match args.no_trunc {
-        true => summary.command.clone(),
-        false => out::ellipsis(&summary.command, 20),
-    };
-    [
-        id(args, summary).to_owned(),
-        summary.image.clone(),
-        format!("\"{}\"", out::escape(&command)),
-        format!("{} ago", out::ago(summary.created, now)),
-        status(summary, now),
-        String::new(),
-        summary.name.clone(),
-    ]
-}
-
-/// All that can be asked for.
-fn row(args: &PsArgs, summary: &Summary, now: Timestamp) -> Value {
-    let shown = SHOWN.iter().zip(cells(args, summary, now));
-    let mut row: Value = shown
-        .map(|((field, _), cell)| ((*field).to_owned(), Value::from(cell)))
-        .collect();
-    let labels: Vec<String> = summary
-        .labels
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    let mounts: Vec<String> = summary
-        .mounts
-        .iter()
-        .map(|source| source.display().to_string())
-        .collect();
-    row["CreatedAt"] = summary
-        .created
-        .strftime("%Y-%m-%d %H:%M:%S +0000 UTC")
-        .to_string()
-        .into();
-    row["Labels"] = labels.join(",").into();
-    row["LocalVolumes"] = "0".into();
-    row["Mounts"] = mounts.join(",").into();
-    row["Networks"] = summary.networks.as_str().into();
-    row["Size"] = "0B".into();
-    row["State"] = summary.state_name().into();
-    // As Docker has them in JSON.
-    row.sort_all_objects();
-    row
 }
 
 /// `-f KEY=VALUE`.
@@ -201,8 +204,8 @@ impl Filter {
             "ancestor" => summary.image == self.value || summary.image_id.contains(&self.value),
             "network" => summary.networks.split(',').any(|name| name == self.value),
             _ => match self.value.split_once('=') {
-                Some((name, value)) => summary.labels.get(name).is_some_and(|label| label == value),
-                None => summary.labels.contains_key(&self.value),
+                Some(wanted) => summary.labels().any(|label| label == wanted),
+                None => summary.labels().any(|(name, _)| name == self.value),
             },
         }
     }

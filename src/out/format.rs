@@ -1,8 +1,10 @@
 //! `--format` of the commands that list: `table`, `table TEMPLATE`, `json` or a Go template.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
-use super::{render, table};
+use super::{Table, render};
 
 /// What a list is printed as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,39 @@ pub struct Columns {
     pub more: &'static [(&'static str, &'static str)],
 }
 
+/// A line of a list: what it has in each of the [`Columns`].
+pub trait Row {
+    /// Appends what stands in the column `field`, for a table.
+    fn cell(&self, field: &str, text: &mut String);
+
+    /// All fields as an object, for templates and JSON, in the order in which Docker has them there: the alphabet's.
+    fn object(&self, columns: &Columns) -> Cow<'_, Value> {
+        let mut fields: Vec<&str> = columns.all().map(|(field, _)| *field).collect();
+        fields.sort_unstable();
+        let value = |field: &str| {
+            let mut text = String::new();
+            self.cell(field, &mut text);
+            (field.to_owned(), Value::from(text))
+        };
+        Cow::Owned(fields.into_iter().map(value).collect())
+    }
+}
+
+/// An object with a key for each field.
+impl Row for Value {
+    fn cell(&self, field: &str, text: &mut String) {
+        match self.get(field) {
+            Some(Value::String(value)) => text.push_str(value),
+            Some(value) => text.push_str(&value.to_string()),
+            None => (),
+        }
+    }
+
+    fn object(&self, _: &Columns) -> Cow<'_, Value> {
+        Cow::Borrowed(self)
+    }
+}
+
 impl Format {
     /// Reads a `--format`; none (the empty text) is the table. `\t` and `\n` are a tab and a line
     /// feed, as on Docker's command line, where a shell has left them as they are.
@@ -43,52 +78,52 @@ impl Format {
         }
     }
 
-    /// The whole output for `rows`, which are objects with a key for each field.
+    /// The whole output for `rows`. The fields are looked up one by one for the table, which most want and which is to
+    /// be quick.
     ///
     /// # Errors
     ///
     /// Those of [`render`].
-    pub fn lines(&self, columns: &Columns, rows: &[Value]) -> anyhow::Result<String> {
+    pub fn lines(&self, columns: &Columns, rows: &[impl Row]) -> anyhow::Result<String> {
+        let objects = || rows.iter().map(|row| row.object(columns));
         match self {
-            Format::Json => Ok(rows.iter().map(|row| format!("{row}\n")).collect()),
+            Format::Json => Ok(objects().map(|row| format!("{row}\n")).collect()),
             Format::Template(template) => {
-                let line = |row| Ok(render(template, row)? + "\n");
-                rows.iter().map(line).collect()
+                let line = |row: Cow<Value>| Ok(render(template, &row)? + "\n");
+                objects().map(line).collect()
             }
             Format::Table => {
-                let cell = |row: &Value, field: &str| match row.get(field) {
-                    Some(Value::String(text)) => text.clone(),
-                    Some(value) => value.to_string(),
-                    None => String::new(),
-                };
-                let cells = |row| -> Vec<String> {
-                    columns
-                        .shown
-                        .iter()
-                        .map(|(field, _)| cell(row, field))
-                        .collect()
-                };
-                let header: Vec<&str> = columns.shown.iter().map(|&(_, title)| title).collect();
-                Ok(table(&header, &rows.iter().map(cells).collect::<Vec<_>>()))
+                let mut table = Table::with_header(columns.shown.iter().map(|(_, title)| title));
+                for row in rows {
+                    for (field, _) in columns.shown {
+                        table.cell(|text| row.cell(field, text));
+                    }
+                    table.end_row();
+                }
+                Ok(table.finish())
             }
             Format::TableTemplate(template) => {
-                let cells = |text: String| text.split('\t').map(str::to_owned).collect();
-                let header: Vec<String> = cells(render(template, &columns.titles())?);
-                let rows: anyhow::Result<Vec<Vec<String>>> = rows
-                    .iter()
-                    .map(|row| Ok(cells(render(template, row)?)))
-                    .collect();
-                Ok(table(&header, &rows?))
+                let header = render(template, &columns.titles())?;
+                let mut table = Table::with_header(header.split('\t'));
+                for row in objects() {
+                    table.row(render(template, &row)?.split('\t'));
+                }
+                Ok(table.finish())
             }
         }
     }
 }
 
 impl Columns {
+    /// Both.
+    fn all(&self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        self.shown.iter().chain(self.more)
+    }
+
     /// The headers as an object, so that the template of the rows gives the header line too.
     fn titles(&self) -> Value {
-        let all = self.shown.iter().chain(self.more);
-        let titles: Map<String, Value> = all
+        let titles: Map<String, Value> = self
+            .all()
             .map(|&(field, title)| (field.to_owned(), Value::from(title)))
             .collect();
         Value::Object(titles)

@@ -7,7 +7,10 @@
 //! file open.
 //!
 //! A byte that is locked so means "lives". One that is not means nothing: the claim itself is asked.
+//!
+//! The files' text is the [board](super::board): what is told of the containers.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -17,6 +20,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use super::Home;
+use super::board::Board;
 
 /// How many files share the locks: the kernel looks through a file's locks one after the other, some 4 ns each.
 const FILES: usize = 8;
@@ -41,11 +45,26 @@ pub fn show(home: &Home, id: &str) -> Option<Sign> {
     Some(file)
 }
 
-/// Who looks for signs of life: opens each file at most once.
+/// The file that has the sign of life of the container `id` and tells of it, for who writes. `None` where there is
+/// none.
+pub fn file(home: &Home, id: &str) -> Option<File> {
+    let (number, _) = place(id, libc::F_RDLCK)?;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).open(path(home, number)).ok()
+}
+
+/// Who looks for signs of life, and for what is told: opens each file at most once, and reads it at most once.
 #[derive(Debug)]
 pub struct Watcher<'a> {
-    home: &'a Home,
-    files: [Option<Option<File>>; FILES],
+    /// Where the containers are.
+    pub home: &'a Home,
+    files: [OnceCell<Option<Watched>>; FILES],
+}
+
+#[derive(Debug)]
+struct Watched {
+    file: File,
+    board: OnceCell<Option<Board>>,
 }
 
 impl<'a> Watcher<'a> {
@@ -53,21 +72,39 @@ impl<'a> Watcher<'a> {
     pub fn new(home: &'a Home) -> Self {
         Watcher {
             home,
-            files: [const { None }; FILES],
+            files: [const { OnceCell::new() }; FILES],
         }
     }
 
     /// Whether there is a sign of life for the container `id`.
-    pub fn sees(&mut self, id: &str) -> bool {
+    pub fn sees(&self, id: &str) -> bool {
         // What a lock for writing would collide with is any lock.
         let Some((number, mut place)) = place(id, libc::F_WRLCK) else {
             return false;
         };
-        let home = self.home;
-        let file = self.files[number].get_or_insert_with(|| File::open(path(home, number)).ok());
-        let Some(file) = file else { return false };
-        let asked: Result<_, Errno> = fcntl(&*file, FcntlArg::F_OFD_GETLK(&mut place));
+        let Some(Watched { file, .. }) = self.watched(number) else {
+            return false;
+        };
+        let asked: Result<_, Errno> = fcntl(file, FcntlArg::F_OFD_GETLK(&mut place));
         asked.is_ok() && libc::c_int::from(place.l_type) != libc::F_UNLCK
+    }
+
+    /// What is told of the container `id`, if anything is.
+    pub fn told(&self, id: &str) -> Option<&str> {
+        let (number, _) = place(id, libc::F_RDLCK)?;
+        let Watched { file, board } = self.watched(number)?;
+        let board = board.get_or_init(|| Board::read(file).ok());
+        board.as_ref()?.text(id)
+    }
+
+    fn watched(&self, number: usize) -> Option<&Watched> {
+        let open = || {
+            Some(Watched {
+                file: File::open(path(self.home, number)).ok()?,
+                board: OnceCell::new(),
+            })
+        };
+        self.files[number].get_or_init(open).as_ref()
     }
 }
 

@@ -6,14 +6,14 @@
 //! somebody lives". A directory without a lock so tells of a process that was killed, and whoever
 //! comes next cleans up after it. After a reboot the run root is empty.
 
-use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
@@ -155,29 +155,33 @@ pub fn wait_until_free(home: &Home, id: &str, patience: Duration) -> bool {
     true
 }
 
-/// Looks once at each container that something happens to: `live` gets the ids of those that a living process holds,
-/// with the directory that holds all of theirs; the ids of the others are given back, as their holders have died.
+/// What a look at all containers that something happens to has found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The ids of those that a living process holds.
+    pub live: Vec<String>,
+    /// Those whose holders have died.
+    pub orphans: Vec<String>,
+}
+
+/// Looks once at each container that something happens to.
 ///
 /// What a process left that was killed between making a claim's directory and giving it its name is removed: the
 /// directory's own name has the number of that process, or of its thread.
-pub fn look(home: &Home, mut live: impl FnMut(&str, BorrowedFd<'_>)) -> Vec<String> {
-    let mut orphans = vec![];
-    let path = home.runroot.join("containers");
+pub fn look(watcher: &Watcher) -> Seen {
+    let mut seen = Seen::default();
+    let path = watcher.home.runroot.join("containers");
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let Ok(all) = nix::fcntl::open(&path, flags, Mode::empty()) else {
-        return orphans;
+    let Ok(mut all) = Dir::open(&path, flags, Mode::empty()) else {
+        return seen;
     };
     // The names first: the directory is not read while things in it change.
-    let names: Vec<CString> = match all.try_clone().map(nix::dir::Dir::from_fd) {
-        Ok(Ok(mut dir)) => dir
-            .iter()
-            .filter_map(|entry| Some(entry.ok()?.file_name().to_owned()))
-            .collect(),
-        _ => vec![],
-    };
-    let mut watcher = Watcher::new(home);
-    for name in &names {
-        let Ok(id) = name.to_str() else { continue };
+    let names = all.iter().filter_map(|entry| {
+        let name = entry.ok()?.file_name().to_str().ok()?.to_owned();
+        Some(name).filter(|name| name != "." && name != "..")
+    });
+    let names: Vec<String> = names.collect();
+    for id in names {
         if let Some(aside) = id.strip_prefix('.') {
             let pid = aside.split('.').next().filter(|pid| !pid.is_empty());
             if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
@@ -185,21 +189,20 @@ pub fn look(home: &Home, mut live: impl FnMut(&str, BorrowedFd<'_>)) -> Vec<Stri
             }
             continue;
         }
-        if watcher.sees(id) {
-            live(id, all.as_fd());
+        if watcher.sees(&id) {
+            seen.live.push(id);
             continue;
         }
         // No sign of life: the claim itself tells.
-        let Ok(directory) = nix::fcntl::openat(&all, name.as_c_str(), flags, Mode::empty()) else {
+        let Ok(directory) = nix::fcntl::openat(&all, id.as_str(), flags, Mode::empty()) else {
             continue;
         };
-        let directory = File::from(directory);
-        match directory.try_lock() {
-            Ok(()) => orphans.push(id.to_owned()),
-            Err(_) => live(id, all.as_fd()),
+        match File::from(directory).try_lock() {
+            Ok(()) => seen.orphans.push(id),
+            Err(_) => seen.live.push(id),
         }
     }
-    orphans
+    seen
 }
 
 fn make_locked(path: &Path) -> Result<File> {
@@ -268,8 +271,7 @@ mod tests {
 
     /// Who lives, and who has died.
     fn seen(home: &Home) -> (Vec<String>, Vec<String>) {
-        let mut live = vec![];
-        let orphans = look(home, |id, _| live.push(id.to_owned()));
+        let Seen { live, orphans } = look(&Watcher::new(home));
         (live, orphans)
     }
 
@@ -293,7 +295,7 @@ mod tests {
         // No process has this number: it is above the kernel's limit.
         std::fs::create_dir_all(aside(4_194_305)).unwrap();
         std::fs::create_dir_all(aside(std::process::id())).unwrap();
-        assert_eq!(look(&home, |_, _| panic!("nobody is there")), [""; 0]);
+        assert_eq!(look(&Watcher::new(&home)), Seen::default());
         assert!(!aside(4_194_305).exists());
         assert!(aside(std::process::id()).exists());
         std::fs::remove_dir_all(&home.root).unwrap();

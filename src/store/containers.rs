@@ -101,6 +101,12 @@ impl Status {
         }
     }
 
+    /// What has this [`name`](Status::name).
+    pub fn of_name(name: &str) -> Option<Status> {
+        let all = [Status::Created, Status::Running, Status::Exited];
+        all.into_iter().find(|status| status.name() == name)
+    }
+
     /// As [`Status::name`], with Docker's further word for a container that runs but is `paused`.
     pub fn name_if(self, paused: bool) -> &'static str {
         match self {
@@ -292,6 +298,7 @@ fn retired(home: &Home, id: &str) -> PathBuf {
 
 /// Removes all that is kept of the container `id`; what is gone already is no error.
 pub fn remove(home: &Home, id: &str) -> Result<()> {
+    summary::withdraw(home, id);
     for directory in [home.container(id), retired(home, id)] {
         match std::fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

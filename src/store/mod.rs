@@ -10,8 +10,8 @@
 //!   ids/ranges             the user numbers of containers with a user namespace
 //!   networks/names/NAME    symbolic link to the network id
 //! /run/rmac                --runroot, RMAC_RUNROOT: gone at reboot
-//!   containers/ID/         exists while the container runs: attach (socket), summary
-//!   alive.N                locked by all who hold a container: a byte each
+//!   containers/ID/         exists while the container runs: attach (socket)
+//!   alive.N                locked by all who hold a container: a byte each; tell what `ps` shows of those that run
 //!   networks/ID            who is on the network just now
 //!   lab/                   the pinned network namespaces of the lab
 //! ```
@@ -21,6 +21,7 @@
 //! flock(2), which the kernel drops with its holder, however that ends.
 
 pub mod alive;
+pub mod board;
 pub mod claim;
 pub mod containers;
 pub mod foreign;

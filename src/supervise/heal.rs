@@ -4,7 +4,7 @@
 //! died is found by the next command, which takes it over, kills what is left of the container, removes
 //! its cgroup and writes down what has become of it. Its links went with its network namespace.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -13,9 +13,10 @@ use nix::unistd::Pid;
 use super::monitor::{self, release};
 use super::peers;
 use crate::kernel::cgroups;
-use crate::store::claim::{self, Attempt, Claim};
+use crate::store::alive::Watcher;
+use crate::store::claim::{self, Attempt, Claim, Seen};
 use crate::store::containers::{self, Record, State, Status};
-use crate::store::{Home, leases, networks, volumes};
+use crate::store::{Home, leases, networks, summary, volumes};
 use crate::sys;
 
 /// The exit code of a container that was killed with its monitor: 128 and SIGKILL.
@@ -23,15 +24,16 @@ const KILLED: i32 = 137;
 
 /// Cleans up after all that have died. Costs one look at each container that something happens to.
 pub fn sweep(home: &Home) {
-    sweep_and_see(home, |_, _| ());
+    sweep_and_see(&Watcher::new(home));
 }
 
-/// The same; `live` gets the id of each container that is not to be cleaned up, and the directory of all below the
-/// run root, which is open anyway.
-pub fn sweep_and_see(home: &Home, live: impl FnMut(&str, BorrowedFd<'_>)) {
-    for orphan in claim::look(home, live) {
-        check(home, &orphan);
+/// The same; the ids of those that are not to be cleaned up.
+pub fn sweep_and_see(watcher: &Watcher) -> Vec<String> {
+    let Seen { live, orphans } = claim::look(watcher);
+    for orphan in orphans {
+        check(watcher.home, &orphan);
     }
+    live
 }
 
 /// Cleans up after the container `id` if its monitor has died; tells whether it had.
@@ -45,6 +47,7 @@ pub fn check(home: &Home, id: &str) -> bool {
 
 /// Cleans up after the holder of the container `id`, who has died; `_claim` proves that we may.
 pub fn heal(home: &Home, id: &str, _claim: &Claim) {
+    summary::withdraw(home, id);
     if let Ok(layout) = cgroups::Layout::detect() {
         let _ = cgroups::remove(&layout, &Path::new("/rmac").join(id));
     }

@@ -19,8 +19,7 @@ pub struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // `ps` finds the same without it.
-        let _ = summary::renew(&self.home, &self.id);
+        summary::renew(&self.home, &self.id);
     }
 }
 
