@@ -9,7 +9,7 @@ use oci_spec::runtime::{BoxBuilder, Capabilities, Process};
 
 use super::client;
 use super::monitor::{self, Monitor, OnFailure};
-use super::{Message, peers, rootless, say};
+use super::{Message, peers, rootless, say, sharing};
 use crate::explain;
 use crate::kernel::capabilities;
 use crate::kernel::cgroups::Layout;
@@ -20,7 +20,7 @@ use crate::net::names;
 use crate::net::netns::Making;
 use crate::plan::wire::Client;
 use crate::plan::{self, Inputs, Plan};
-use crate::request::{NetworkMode, Request};
+use crate::request::{NetworkMode, Pids, Request};
 use crate::spec::{self, Place, Shared};
 use crate::store::Home;
 use crate::store::claim::Claim;
@@ -32,6 +32,7 @@ pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> 
     let host_name = nix::unistd::gethostname().unwrap_or_default();
     let directory = home.container(&record.id);
     let owner = owner(home, record);
+    let (ipc, pids) = sharing::processes(home, &record.request);
     let place = Place {
         id: &record.id,
         directory: &directory,
@@ -42,6 +43,8 @@ pub fn spec_of(home: &Home, record: &Record) -> Result<oci_spec::runtime::Spec> 
             directory: &owner.directory,
             hostname: &owner.hostname,
         }),
+        ipc,
+        pids,
     };
     let mut spec = spec::spec(&record.image_config, &record.request, &place)?;
     if let Some(process) = spec.process_mut() {
@@ -146,10 +149,10 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
             true => Marks::User,
             false => Marks::Trusted,
         },
-        first: if request.init {
-            First::Init
-        } else {
-            First::Program
+        // Where it is not process 1, others look after orphans.
+        first: match request.init && request.pid == Pids::Own {
+            true => First::Init,
+            false => First::Program,
         },
     })
 }
@@ -205,6 +208,7 @@ pub fn start(
     how: How,
     netns: Option<Making>,
 ) -> Result<OwnedFd> {
+    sharing::check(home, &record)?;
     let layout = Layout::detect()?;
     let plan = plan_of(home, &record, &layout)?;
     let (ours, caller) = socketpair(
