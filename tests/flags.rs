@@ -233,6 +233,17 @@ fn what_is_left_among_the_hosts_processes_ends_with_the_first() {
         lab.image()
     ));
     assert!(begin.elapsed() < std::time::Duration::from_secs(60));
+    // It is no process 1, which the kernel would shield from a signal without a handler.
+    lab.sh(&format!(
+        "rmac run -d --name among --pid host {} sleep 1000",
+        lab.image()
+    ))
+    .ok();
+    let stopped = lab.rmac(&["stop", "-t", "100", "among"]);
+    assert_eq!((stopped.code, stopped.stderr.as_str()), (0, ""));
+    lab.rmac(&["inspect", "-f", "{{.State.ExitCode}}", "among"])
+        .says("143")
+        .ok();
     lab.no_leaks();
 }
 

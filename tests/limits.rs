@@ -97,7 +97,7 @@ fn each_limit_is_in_its_file() {
         (
             "-c 2048",
             ["cpu/cpu.shares", "2048"],
-            Some(["cpu.weight", "159"]),
+            Some(["cpu.weight", "174"]),
         ),
         (
             "--cpu-period 50000 --cpu-quota 25000",
