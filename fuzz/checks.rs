@@ -200,6 +200,8 @@ fn plan_of(image: &ImageConfiguration, layout: &Layout) -> anyhow::Result<Plan> 
         host_name: "host",
         ids: None,
         shared: None,
+        ipc: None,
+        pids: None,
     };
     let config = image.config().clone().unwrap_or_default();
     rmac::kernel::user::lookup(config.user().as_deref().unwrap_or_default(), "", "")?;

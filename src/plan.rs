@@ -276,6 +276,9 @@ pub fn plan_exec(
     })
 }
 
+/// The annotation of a spec whose container shares its process numbers with one that has CAP_SYS_PTRACE.
+pub const WATCHED: &str = "rmac.watched";
+
 /// Whether somebody in the container may have hold of whatever comes into its pid namespace: with CAP_SYS_PTRACE
 /// in the user namespace of the runtime, where it does not help that the process shuts others out
 /// (PR_SET_DUMPABLE). A container with a user namespace has that capability in there only.
@@ -285,7 +288,9 @@ fn is_watched(spec: &Spec, process: &Process) -> bool {
         let bounding = sets.and_then(|sets| sets.bounding().as_ref());
         bounding.is_some_and(|set| set.contains(&Capability::SysPtrace))
     };
-    let one = may(process) || spec.process().as_ref().is_some_and(may);
+    let others = spec.annotations().as_ref();
+    let others = others.is_some_and(|all| all.contains_key(WATCHED));
+    let one = others || may(process) || spec.process().as_ref().is_some_and(may);
     one && !namespaces::listed(spec, LinuxNamespaceType::User)
         && namespaces::listed(spec, LinuxNamespaceType::Pid)
 }
@@ -371,7 +376,7 @@ fn enter(spec: &Spec, process: &Process, first: First, keyring: Option<&str>) ->
         gate.push(Step::Gate(gate::Step::Wait { keep: 0 }));
     }
     gate.push(Step::Program(close));
-    let become_who = become_who(process);
+    let become_who = become_who(spec, process);
     let agent = |step: &Step| matches!(step, Step::Seccomp(seccomp::Step::LoadWithAgent(_)));
     let (told, filter): (Vec<_>, Vec<_>) = filter.into_iter().partition(agent);
     gate.splice(0..0, told);
@@ -388,11 +393,11 @@ fn enter(spec: &Spec, process: &Process, first: First, keyring: Option<&str>) ->
 }
 
 /// The capabilities and the user: what is needed to change the user comes before that, the rest after.
-fn become_who(process: &Process) -> Vec<Step> {
+fn become_who(spec: &Spec, process: &Process) -> Vec<Step> {
     let sets = capabilities::plan(process)
         .into_iter()
         .map(Step::Capability);
-    let become_user = user::plan(process).into_iter().map(Step::User);
+    let become_user = user::plan(spec, process).into_iter().map(Step::User);
     let (mut steps, after): (Vec<_>, Vec<_>) = sets.partition(|step| {
         matches!(
             step,

@@ -70,12 +70,83 @@ pub struct Request {
     pub add_host: Vec<(String, IpAddr)>,
     /// `--ulimit`.
     pub rlimits: Vec<PosixRlimit>,
-    /// `-m`, `--cpus`, `--pids-limit` as cgroup limits.
+    /// `-m`, `--cpus`, `--pids-limit` and their kin as cgroup limits.
     pub resources: Option<LinuxResources>,
+    /// `--cpus` in billionths; 0 where it was not given. The limit itself is among `resources`.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub nano_cpus: i64,
+    /// `--oom-score-adj`.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub oom_score_adj: Option<i32>,
+    /// `--group-add`: names or numbers.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub group_add: Vec<String>,
+    /// `--domainname`.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub domainname: Option<String>,
+    /// `--sysctl`.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub sysctls: BTreeMap<String, String>,
+    /// `--shm-size`, bytes.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub shm_size: Option<i64>,
+    /// `--ipc`.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub ipc: Ipc,
+    /// `--pid`.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub pid: Pids,
+    /// `--uts host`: the host's name is the container's.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub uts_of_host: bool,
+    /// `--cgroupns host`: the container sees where on the host its cgroup lies.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub cgroupns_of_host: bool,
+    /// `--volumes-from`, as typed; the volumes themselves are among `binds`.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub volumes_from: Vec<String>,
+    /// `--expose`, each port as `80/tcp`.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub expose: Vec<String>,
     /// `--userns`.
     pub userns: Option<Userns>,
     /// `--detach-keys`.
     pub detach_keys: Option<String>,
+}
+
+/// What nobody asked for is not kept.
+fn is_absent<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Whose System V IPC, message queues and shared memory the container uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ipc {
+    /// Its own, closed to other containers: the default.
+    #[default]
+    Private,
+    /// Its own, open to containers that ask for it.
+    Shareable,
+    /// Its own, without `/dev/shm`.
+    None,
+    /// The host's.
+    Host,
+    /// That of another container, by its id.
+    Container(String),
+}
+
+/// Whose process numbers the container uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pids {
+    /// Its own: the default.
+    #[default]
+    Own,
+    /// The host's.
+    Host,
+    /// Those of another container, by its id.
+    Container(String),
 }
 
 /// Whose user numbers the container's are.

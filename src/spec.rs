@@ -20,8 +20,8 @@ use oci_spec::runtime::{
 use crate::kernel::cgroups::devices::{Base, base_rule};
 use crate::kernel::devices::Mapping;
 use crate::kernel::ids::Table;
-use crate::kernel::{capabilities, seccomp};
-use crate::request::{NetworkMode, Request};
+use crate::kernel::{capabilities, seccomp, user};
+use crate::request::{Ipc, NetworkMode, Pids, Request};
 
 /// What the spec of a container needs beside image and request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub struct Place<'a> {
     pub ids: Option<&'a Table>,
     /// The container whose network it shares.
     pub shared: Option<Shared<'a>>,
+    /// The first process of the container whose IPC it shares.
+    pub ipc: Option<i32>,
+    /// The first process of the container whose process numbers it shares.
+    pub pids: Option<i32>,
 }
 
 /// Another container's network: who shares it has its name and its files, too.
@@ -60,13 +64,14 @@ pub fn spec(image: &Config, request: &Request, place: &Place<'_>) -> Result<Spec
     let process = process(image, request, place)?;
     let linux = linux(request, place)?;
     let filtered = !request.privileged && !request.seccomp_unconfined;
-    let annotations: HashMap<String, String> =
+    let mut annotations: HashMap<String, String> =
         filtered.then(seccomp::default_mark).into_iter().collect();
+    annotations.extend(user::mark(&request.group_add));
     let root = RootBuilder::default()
         .path("rootfs")
         .readonly(request.read_only)
         .build()?;
-    SpecBuilder::default()
+    let mut spec = SpecBuilder::default()
         .version("1.2.0")
         .hostname(hostname(request, place))
         .root(root)
@@ -75,7 +80,9 @@ pub fn spec(image: &Config, request: &Request, place: &Place<'_>) -> Result<Spec
         .linux(linux)
         .annotations(annotations)
         .build()
-        .context("put the runtime spec together")
+        .context("put the runtime spec together")?;
+    spec.set_domainname(request.domainname.clone());
+    Ok(spec)
 }
 
 /// The program and its arguments: entry point and command, of the request or else of the image. An
@@ -107,6 +114,7 @@ pub fn hostname(request: &Request, place: &Place<'_>) -> String {
         (Some(name), ..) => name.clone(),
         (None, _, Some(shared)) => shared.hostname.to_owned(),
         (None, NetworkMode::Host, _) => place.host_name.to_owned(),
+        _ if request.uts_of_host => place.host_name.to_owned(),
         (None, ..) => place.id[..place.id.len().min(12)].to_owned(),
     }
 }
@@ -179,32 +187,46 @@ fn process(image: &Config, request: &Request, place: &Place<'_>) -> Result<Proce
         // The caller's size comes with the first message of its terminal.
         builder = builder.console_size(BoxBuilder::default().height(24u64).width(80u64).build()?);
     }
+    if let Some(score) = request.oom_score_adj {
+        builder = builder.oom_score_adj(score);
+    }
     builder.build().context("put the process together")
 }
 
 fn linux(request: &Request, place: &Place<'_>) -> Result<oci_spec::runtime::Linux> {
-    let mut kinds = vec![
-        LinuxNamespaceType::Mount,
-        LinuxNamespaceType::Pid,
-        LinuxNamespaceType::Ipc,
-        LinuxNamespaceType::Uts,
-        LinuxNamespaceType::Cgroup,
+    let file = |process: Option<i32>, name| process.map(|pid| format!("/proc/{pid}/ns/{name}"));
+    // What the container has for itself, or enters; the others are the host's.
+    let kinds = [
+        (LinuxNamespaceType::Mount, true, None),
+        (
+            LinuxNamespaceType::Pid,
+            request.pid != Pids::Host,
+            file(place.pids, "pid").map(PathBuf::from),
+        ),
+        (
+            LinuxNamespaceType::Ipc,
+            request.ipc != Ipc::Host,
+            file(place.ipc, "ipc").map(PathBuf::from),
+        ),
+        (LinuxNamespaceType::Uts, !request.uts_of_host, None),
+        (LinuxNamespaceType::Cgroup, !request.cgroupns_of_host, None),
+        (
+            LinuxNamespaceType::Network,
+            request.network != NetworkMode::Host,
+            place.shared.map(|shared| shared.netns.to_owned()),
+        ),
+        (LinuxNamespaceType::User, place.ids.is_some(), None),
     ];
-    if request.network != NetworkMode::Host {
-        kinds.push(LinuxNamespaceType::Network);
-    }
-    if place.ids.is_some() {
-        kinds.push(LinuxNamespaceType::User);
-    }
-    let namespace = |kind| {
+    let namespace = |(kind, _, path): (_, _, Option<PathBuf>)| {
         let builder = LinuxNamespaceBuilder::default().typ(kind);
-        match place.shared {
-            Some(shared) if kind == LinuxNamespaceType::Network => builder.path(shared.netns),
-            _ => builder,
+        match path {
+            Some(path) => builder.path(path),
+            None => builder,
         }
         .build()
     };
-    let namespaces: Result<Vec<_>, _> = kinds.into_iter().map(namespace).collect();
+    let kinds = kinds.into_iter().filter(|(_, listed, _)| *listed);
+    let namespaces: Result<Vec<_>, _> = kinds.map(namespace).collect();
     let mut builder = LinuxBuilder::default()
         .namespaces(namespaces?)
         .cgroups_path(Path::new("/rmac").join(place.id));
@@ -212,6 +234,10 @@ fn linux(request: &Request, place: &Place<'_>) -> Result<oci_spec::runtime::Linu
     builder = builder.resources(resources);
     if !nodes.is_empty() {
         builder = builder.devices(nodes);
+    }
+    if !request.sysctls.is_empty() {
+        let pairs = request.sysctls.clone().into_iter();
+        builder = builder.sysctl(pairs.collect::<HashMap<_, _>>());
     }
     if let Some(Table { uids, gids }) = place.ids {
         builder = builder

@@ -9,7 +9,8 @@ use common::lan::lab_with_network;
 /// What a container says about itself.
 const LOOK: &str = "ip addr; ip route; cat /proc/self/mountinfo; hostname; cat /etc/hosts; \
                     grep -E '^(Cap|NoNewPrivs|Seccomp)' /proc/self/status; id; pwd; ulimit -n; env | sort; \
-                    ls -ln /dev; touch /written 2>&1; ls -l /proc/self/fd | wc -l";
+                    cat /proc/sys/net/ipv4/ip_local_port_range /proc/sys/kernel/domainname /proc/self/oom_score_adj; \
+                    ls -ln /dev; ls /dev/shm; touch /written 2>&1; ls -l /proc/self/fd | wc -l";
 
 #[test]
 fn the_script_makes_the_same_container() {
@@ -17,7 +18,7 @@ fn the_script_makes_the_same_container() {
     let shared = lab.scratch().join("shared");
     std::fs::create_dir(&shared).unwrap();
     let volume = format!("{}:/srv/it's shared:ro", shared.display());
-    let variants: [&[&str]; 6] = [
+    let variants: [&[&str]; 8] = [
         &["--network", "lan"],
         &[],
         &[
@@ -44,6 +45,21 @@ fn the_script_makes_the_same_container() {
             "--add-host",
             "db:10.0.0.1",
         ],
+        &[
+            "--shm-size",
+            "8m",
+            "--sysctl",
+            "net.ipv4.ip_local_port_range=40000 40100",
+            "--domainname",
+            "example.org",
+            "--oom-score-adj",
+            "500",
+            "--group-add",
+            "4711",
+            "--group-add",
+            "nobody",
+        ],
+        &["--pid", "host", "--ipc", "host", "--cgroupns", "host"],
     ];
     for flags in variants {
         let run = |more: &[&str]| {
@@ -66,6 +82,44 @@ fn the_script_makes_the_same_container() {
         assert_eq!(normal(&by_script), normal(&by_rmac), "{flags:?}\n{script}");
         assert!(by_rmac.contains("CapEff"), "{by_rmac}");
     }
+}
+
+#[test]
+fn the_script_shares_what_the_container_would() {
+    let lab = Lab::with_image();
+    let donor = [
+        "run",
+        "-d",
+        "--name",
+        "donor",
+        "--ipc",
+        "shareable",
+        lab.image(),
+        "sleep",
+        "1000",
+    ];
+    lab.rmac(&donor).ok();
+    lab.inside("donor", "touch /dev/shm/word").ok();
+    let spaces = "for kind in net ipc pid; do readlink /proc/self/ns/$kind; done";
+    let look = format!("{spaces}; ls /dev/shm; ps | grep -c [s]leep.1000; hostname");
+    let run = |more: &str| {
+        let one = "container:donor";
+        lab.sh(&format!(
+            "rmac run --rm --network {one} --ipc {one} --pid {one} {more} {} sh -c '{look}'",
+            lab.image()
+        ))
+        .ok()
+    };
+    let path = lab.scratch().join("script");
+    std::fs::write(&path, run("--dry-run")).unwrap();
+    let by_script = lab
+        .sh(&format!("exec timeout 20 bash {}", path.display()))
+        .ok();
+    assert_eq!(by_script, run(""));
+    assert!(
+        by_script.starts_with(&lab.inside("donor", spaces).ok()),
+        "{by_script}"
+    );
 }
 
 #[test]

@@ -81,3 +81,90 @@ fn the_first_process_is_in_its_cgroup() {
     let inside = lab.inside("c1", "cat /proc/1/cgroup").ok();
     assert!(inside.lines().any(|line| line.ends_with(":/")), "{inside}");
 }
+
+/// Flags; the file of cgroup v1 and what is in it; the same of v2, where that has it.
+type Limit<'a> = (&'a str, [&'a str; 2], Option<[&'a str; 2]>);
+
+#[test]
+fn each_limit_is_in_its_file() {
+    let lab = Lab::with_image();
+    let limits: &[Limit] = &[
+        (
+            "--cpu-shares 512",
+            ["cpu/cpu.shares", "512"],
+            Some(["cpu.weight", "59"]),
+        ),
+        (
+            "-c 2048",
+            ["cpu/cpu.shares", "2048"],
+            Some(["cpu.weight", "174"]),
+        ),
+        (
+            "--cpu-period 50000 --cpu-quota 25000",
+            ["cpu/cpu.cfs_quota_us", "25000"],
+            Some(["cpu.max", "25000 50000"]),
+        ),
+        (
+            "--cpus 0.5",
+            ["cpu/cpu.cfs_quota_us", "50000"],
+            Some(["cpu.max", "50000 100000"]),
+        ),
+        (
+            "--cpuset-cpus 0",
+            ["cpuset/cpuset.cpus", "0"],
+            Some(["cpuset.cpus", "0"]),
+        ),
+        (
+            "--cpuset-mems 0",
+            ["cpuset/cpuset.mems", "0"],
+            Some(["cpuset.mems", "0"]),
+        ),
+        (
+            "-m 64m",
+            ["memory/memory.memsw.limit_in_bytes", "134217728"],
+            Some(["memory.swap.max", "67108864"]),
+        ),
+        (
+            "-m 64m --memory-swap 96m",
+            ["memory/memory.memsw.limit_in_bytes", "100663296"],
+            Some(["memory.swap.max", "33554432"]),
+        ),
+        (
+            "-m 64m --memory-swap -1",
+            ["memory/memory.memsw.limit_in_bytes", "9223372036854771712"],
+            Some(["memory.swap.max", "max"]),
+        ),
+        (
+            "--memory-reservation 32m",
+            ["memory/memory.soft_limit_in_bytes", "33554432"],
+            Some(["memory.low", "33554432"]),
+        ),
+        (
+            "-m 64m --memory-swappiness 7",
+            ["memory/memory.swappiness", "7"],
+            None,
+        ),
+        (
+            "-m 64m --oom-kill-disable",
+            ["memory/memory.oom_control", "oom_kill_disable 1"],
+            None,
+        ),
+    ];
+    let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    for (flags, one, two) in limits {
+        let wanted = if v2 { *two } else { Some(*one) };
+        let [file, value] = wanted.unwrap_or(["cgroup.procs", "1"]);
+        let run = format!(
+            "rmac run --rm {flags} {} head -n 1 /sys/fs/cgroup/{file}",
+            lab.image()
+        );
+        let output = lab.sh(&run);
+        assert_eq!(output.stdout.trim(), value, "{flags}: {output:?}");
+        // What v2 has no more is left out, with a word.
+        assert_eq!(
+            output.stderr.contains("discarded."),
+            wanted.is_none(),
+            "{output:?}"
+        );
+    }
+}

@@ -215,6 +215,108 @@ fn a_registry_that_serves_something_else() {
         .ended(1);
 }
 
+#[test]
+fn use_of_the_machine() {
+    let lab = Lab::with_image();
+    let run = |flags: &str| format!("rmac run --rm {flags} {} true", lab.image());
+    let rows = [
+        ("-m 1m", "Minimum memory limit allowed is 6MB"),
+        (
+            "--memory-swap 64m",
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        ),
+        (
+            "-m 64m --memory-swap 32m",
+            "Minimum memoryswap limit should be larger than memory limit, see usage",
+        ),
+        (
+            "--memory-reservation 1m",
+            "Minimum memory reservation allowed is 6MB",
+        ),
+        (
+            "-m 32m --memory-reservation 64m",
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        ),
+        (
+            "--memory-swappiness 101",
+            "invalid value: 101. Valid memory swappiness range is 0-100",
+        ),
+        ("--cpus much", "failed to parse much as a rational number"),
+        ("--cpus 9999", "range of CPUs is from 0.01 to "),
+        (
+            "--cpus 1 --cpu-period 5000",
+            "Conflicting options: Nano CPUs and CPU Period cannot both be set",
+        ),
+        (
+            "--cpus 1 --cpu-quota 5000",
+            "Conflicting options: Nano CPUs and CPU Quota cannot both be set",
+        ),
+        (
+            "--cpu-period 10",
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        ),
+        (
+            "--cpu-quota 10",
+            "CPU cfs quota can not be less than 1ms (i.e. 1000)",
+        ),
+        (
+            "--cpu-shares -1",
+            "invalid CPU shares (-1): value must be a positive integer",
+        ),
+        (
+            "--cpuset-cpus 1-0",
+            "Invalid value 1-0 for cpuset cpus: invalid format: 1-0",
+        ),
+        (
+            "--cpuset-cpus 8000",
+            "Requested CPUs are not available - requested 8000, available: 0",
+        ),
+        (
+            "--cpuset-mems 8000",
+            "Requested memory nodes are not available - requested 8000, available: 0",
+        ),
+        (
+            "--oom-score-adj 1001",
+            "Invalid value 1001, range for oom score adj is [-1000, 1000]",
+        ),
+        ("--shm-size -1", "SHM size can not be less than 0"),
+        ("--shm-size big", "invalid size: 'big'"),
+        ("--ipc mine", "invalid IPC mode: mine"),
+        ("--ipc container:", "invalid IPC mode: container:"),
+        ("--ipc container:nobody", "No such container: nobody"),
+        ("--pid mine", "--pid: invalid PID mode"),
+        ("--pid container:nobody", "No such container: nobody"),
+        ("--uts mine", "--uts: invalid UTS mode"),
+        (
+            "--uts host -h me",
+            "conflicting options: hostname and the UTS mode",
+        ),
+        ("--cgroupns mine", "--cgroupns: invalid CGROUP mode"),
+        (
+            "--userns auto --pid host",
+            "cannot share the host PID namespace when user namespaces are enabled",
+        ),
+        (
+            "--group-add nobody-at-all",
+            "unable to find group nobody-at-all: no matching entries in group file",
+        ),
+        (
+            "--expose 99999",
+            "invalid range format for --expose: invalid start port '99999'",
+        ),
+        ("--volumes-from nobody", "No such container: nobody"),
+    ];
+    let cases: Vec<_> = rows
+        .iter()
+        .map(|(flags, said)| (run(flags), *said))
+        .collect();
+    let cases: Vec<Case> = cases
+        .iter()
+        .map(|(typed, said)| (typed.as_str(), 125, *said))
+        .collect();
+    check(&lab, &cases);
+}
+
 fn check(lab: &Lab, cases: &[Case]) {
     let mut wrong = Vec::new();
     for (typed, code, said) in cases {

@@ -250,3 +250,112 @@ fn a_link_of_the_image_leads_the_copy_nowhere_out() {
         assert_eq!(std::fs::read_dir(data).unwrap().count(), 0, "{link}");
     }
 }
+
+#[test]
+fn a_container_takes_the_volumes_of_another_one() {
+    let lab = Lab::with_image();
+    let image = lab.image();
+    let host = lab.scratch().join("host");
+    std::fs::create_dir(&host).unwrap();
+    let flags = format!("-v named:/named -v /unnamed -v {}:/host:ro", host.display());
+    let fill = "echo 1 > /named/file; echo 2 > /unnamed/file";
+    lab.sh(&format!(
+        "rmac run --name data {flags} {image} sh -c '{fill}'"
+    ))
+    .ok();
+    let with = |flags: &str, command: &str| {
+        lab.sh(&format!("rmac run --rm {flags} {image} sh -c '{command}'"))
+    };
+    let said = with(
+        "--volumes-from data",
+        "cat /named/file /unnamed/file; touch /named/new; touch /host/new",
+    );
+    assert_eq!(said.stdout, "1\n2\n");
+    said.says("Read-only file system").ended(1);
+    with("--volumes-from data:ro", "touch /named/new")
+        .says("Read-only file system")
+        .ended(1);
+    // What is asked for at the same place goes before.
+    let said = with("--volumes-from data --tmpfs /named", "ls /named").ok();
+    assert_eq!(said, "");
+    lab.sh(&format!(
+        "rmac run --name user --volumes-from data {image} true"
+    ))
+    .ok();
+    lab.rmac(&["rm", "-v", "data"]).ok();
+    // It is the other one's, too, so it stays.
+    assert_eq!(volumes(&lab).len(), 2);
+    lab.rmac(&["inspect", "-f", "{{.HostConfig.VolumesFrom}}", "user"])
+        .says("[data]")
+        .ok();
+    lab.rmac(&["rm", "-v", "user"]).ok();
+    assert_eq!(volumes(&lab), ["named"]);
+    with("--volumes-from data:rx", "true")
+        .says("invalid mode: rx")
+        .ended(125);
+}
+
+#[test]
+fn a_list_shows_what_its_filters_let_through() {
+    let lab = Lab::with_image();
+    let image = lab.image();
+    lab.sh("rmac volume create --label team=a one; rmac volume create --label team=b two; rmac volume create other")
+        .ok();
+    lab.sh(&format!(
+        "rmac create --name first -v one:/one {image} true"
+    ))
+    .ok();
+    lab.sh(&format!(
+        "rmac create --name second -v /tmp:/host {image} true"
+    ))
+    .ok();
+    lab.sh(&format!("rmac run --name third {image} true")).ok();
+    let list = |verb: &str, filters: &str| -> String {
+        let said = lab.sh(&format!("rmac {verb} {filters}")).ok();
+        said.lines().collect::<Vec<_>>().join(" ")
+    };
+    for (filters, shown) in [
+        ("-f dangling=true", "other two"),
+        ("-f dangling=false", "one"),
+        ("-f name=o", "one other two"),
+        ("-f name=^o", "one other"),
+        ("-f name=one -f name=two", "one two"),
+        ("-f label=team", "one two"),
+        ("-f label=team=b", "two"),
+        ("-f driver=local -f name=two", "two"),
+        ("-f driver=nfs", ""),
+    ] {
+        assert_eq!(list("volume ls -q", filters), shown, "{filters}");
+    }
+    let names = "ps -a --format {{.Names}}";
+    for (filters, shown) in [
+        ("-f before=second", "first"),
+        ("-f since=second", "third"),
+        ("-f volume=one", "first"),
+        ("-f volume=/host", "second"),
+        ("-f volume=/tmp -f volume=/one", "second first"),
+        ("-f status=created", "second first"),
+        ("-f status=created -f status=exited", "third second first"),
+        ("-f name=^/third$", "third"),
+        ("-f name=ir", "third first"),
+        ("-f exited=0", "third"),
+        ("-f health=none -f name=first", "first"),
+    ] {
+        assert_eq!(list(names, filters), shown, "{filters}");
+    }
+    for (wrong, said) in [
+        (
+            "volume ls -f dangling=maybe",
+            "invalid filter 'dangling=maybe'",
+        ),
+        ("volume ls -f colour=red", "invalid filter 'colour'"),
+        (
+            "ps -f status=ill",
+            "invalid value for state (ill): must be one of created, running",
+        ),
+        ("ps -f exited=no", "invalid filter 'exited=no'"),
+        ("ps -f before=nobody", "No such container: nobody"),
+    ] {
+        lab.sh(&format!("rmac {wrong}")).says(said).ended(1);
+    }
+}

@@ -160,7 +160,7 @@ pub struct PsArgs {
     /// Show n last created containers (includes all states)
     #[arg(short = 'n', long, value_name = "NUMBER")]
     pub last: Option<usize>,
-    /// Filter output: id, name, status, label, ancestor, network
+    /// Filter output: id, name, status, exited, label, ancestor, network, volume, before, since, health
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub filter: Vec<String>,
     /// Format output: table, json, or a Go template

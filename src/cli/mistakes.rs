@@ -30,9 +30,9 @@ pub fn in_dockers_words(error: &clap::Error) -> Option<String> {
             } else {
                 "shorthand flag"
             };
-            let near = match typed.as_str() {
-                "-p" | "--publish" | "-P" | "--publish-all" => " (ports need no publishing: a container on the LAN is reached at its own address, as in http://172.16.86.2:80; see: rmac inspect)".to_owned(),
-                _ => near(word(ContextKind::SuggestedArg).as_deref()),
+            let near = match cure(&typed) {
+                Some(cure) => format!(" ({cure})"),
+                None => near(word(ContextKind::SuggestedArg).as_deref()),
             };
             Some(format!(
                 "rmac: unknown {kind}: {typed}{near}\nSee '{verb} --help'"
@@ -68,6 +68,21 @@ pub fn in_dockers_words(error: &clap::Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// What to do instead of a flag that Docker has.
+fn cure(flag: &str) -> Option<&'static str> {
+    Some(match flag {
+        "-p" | "--publish" | "-P" | "--publish-all" => {
+            "ports need no publishing: a container on the LAN is reached at its own address, as in http://172.16.86.2:80; see: rmac inspect"
+        }
+        "--restart" => {
+            "no daemon would start it again: let systemd do it, by a unit with `rmac start -a` and Restart=; see docs/networks.md"
+        }
+        "--link" => "containers on one network know each other by name: --name, --network-alias",
+        "--link-local-ip" => "the kernel gives out one by itself",
+        _ => return None,
+    })
 }
 
 /// The exit code after the command line could not be read: Docker's 125 for flags, 1 for an unknown verb,

@@ -77,12 +77,21 @@ pub struct ContainerArgs {
     /// Container host name
     #[arg(short = 'h', long, value_name = "NAME")]
     pub hostname: Option<String>,
+    /// Container NIS domain name
+    #[arg(long, value_name = "NAME")]
+    pub domainname: Option<String>,
+    /// Note that the program listens on a port or a range of ports
+    #[arg(long, value_name = "PORT")]
+    pub expose: Vec<String>,
     /// Set environment variables
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
     /// Read in a file of environment variables
     #[arg(long, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
+    /// Add additional groups to join
+    #[arg(long, value_name = "GROUP")]
+    pub group_add: Vec<String>,
     /// Working directory inside the container
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
@@ -102,6 +111,12 @@ pub struct ContainerArgs {
     /// Mount the container's root filesystem as read only
     #[arg(long)]
     pub read_only: bool,
+    /// Mount volumes from the specified container(s): CONTAINER or CONTAINER:ro
+    #[arg(long, value_name = "CONTAINER")]
+    pub volumes_from: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
+    pub shm_size: Option<String>,
     /// Overwrite the default ENTRYPOINT of the image
     #[arg(long, value_name = "COMMAND")]
     pub entrypoint: Option<String>,
@@ -126,6 +141,21 @@ pub struct ContainerArgs {
     /// User namespace to use: host, or auto for numbers of its own, auto:size=N,uidmapping=IN:OUT:N,gidmapping=IN:OUT:N
     #[arg(long, value_name = "MODE")]
     pub userns: Option<String>,
+    /// IPC mode to use: private, shareable, none, host or container:NAME
+    #[arg(long, value_name = "MODE")]
+    pub ipc: Option<String>,
+    /// PID namespace to use: host or container:NAME
+    #[arg(long, value_name = "MODE")]
+    pub pid: Option<String>,
+    /// UTS namespace to use: host
+    #[arg(long, value_name = "MODE")]
+    pub uts: Option<String>,
+    /// Cgroup namespace to use: private or host
+    #[arg(long, value_name = "MODE")]
+    pub cgroupns: Option<String>,
+    /// Sysctl options: NAME=VALUE, of what each container has for itself
+    #[arg(long, value_name = "SYSCTL")]
+    pub sysctl: Vec<String>,
     /// Signal to stop the container
     #[arg(long, value_name = "SIGNAL")]
     pub stop_signal: Option<String>,
@@ -162,9 +192,44 @@ pub struct ContainerArgs {
     /// Memory limit, such as 512m
     #[arg(short, long, value_name = "BYTES")]
     pub memory: Option<String>,
+    /// Memory soft limit
+    #[arg(long, value_name = "BYTES")]
+    pub memory_reservation: Option<String>,
+    /// Swap limit equal to memory plus swap: '-1' to enable unlimited swap
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
+    pub memory_swap: Option<String>,
+    /// Tune container memory swappiness (0 to 100)
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub memory_swappiness: Option<i64>,
+    /// Disable OOM Killer
+    #[arg(long)]
+    pub oom_kill_disable: bool,
+    /// Tune host's OOM preferences (-1000 to 1000)
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub oom_score_adj: Option<i32>,
     /// Number of CPUs, such as 1.5
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub cpus: Option<String>,
+    /// CPU shares (relative weight)
+    #[arg(
+        short = 'c',
+        long,
+        value_name = "NUMBER",
+        allow_negative_numbers = true
+    )]
+    pub cpu_shares: Option<i64>,
+    /// Limit CPU CFS (Completely Fair Scheduler) period
+    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
+    pub cpu_period: Option<i64>,
+    /// Limit CPU CFS (Completely Fair Scheduler) quota
+    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
+    pub cpu_quota: Option<i64>,
+    /// CPUs in which to allow execution (0-3, 0,1)
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// MEMs in which to allow execution (0-3, 0,1)
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<String>,
     /// Tune container pids limit (set -1 for unlimited)
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub pids_limit: Option<i64>,

@@ -10,12 +10,13 @@ use super::request;
 use crate::cli::container::ExecArgs;
 use crate::exit;
 use crate::kernel::capabilities::{self, Base};
+use crate::kernel::seccomp;
 use crate::store::Home;
 use crate::store::containers;
 use crate::supervise::client::{self, Options};
 use crate::supervise::start::{Attach, spec_of};
 use crate::supervise::stdio::Input;
-use crate::supervise::{exec as monitor, heal, peers};
+use crate::supervise::{exec as monitor, heal, peers, sharing};
 
 /// `rmac exec`.
 pub fn exec(home: &Home, args: &ExecArgs) -> Result<u8> {
@@ -32,6 +33,7 @@ pub fn exec(home: &Home, args: &ExecArgs) -> Result<u8> {
     super::protect(&record.request)?;
     let pid = state.process.context("the container has no process")?.pid;
     let mut spec = spec_of(home, &record)?;
+    sharing::tell_of_watchers(home, &record, &mut spec);
     let process = process(&mut spec, args)?;
     // What was started before this is known by its name in there.
     peers::settle(home, &record)?;
@@ -114,7 +116,9 @@ fn process(spec: &mut Spec, args: &ExecArgs) -> Result<Process> {
         if let Some(linux) = spec.linux_mut() {
             linux.set_seccomp(None);
         }
-        spec.set_annotations(None);
+        if let Some(annotations) = spec.annotations_mut() {
+            annotations.remove(&seccomp::default_mark().0);
+        }
     }
     Ok(process)
 }

@@ -205,7 +205,7 @@ fn config(home: &Home, record: &Record) -> Value {
     };
     let mut value = json!({
         "Hostname": hostname,
-        "Domainname": "",
+        "Domainname": request.domainname.as_deref().unwrap_or_default(),
         "User": request.user.as_ref().or(image.user().as_ref()).cloned().unwrap_or_default(),
         "AttachStdin": false,
         "AttachStdout": false,
@@ -221,6 +221,10 @@ fn config(home: &Home, record: &Record) -> Value {
         "Entrypoint": request.entrypoint.as_ref().or(image.entrypoint().as_ref()),
         "Labels": labels,
     });
+    let ports = exposed(record);
+    if !ports.is_empty() {
+        value["ExposedPorts"] = ports.into();
+    }
     if let Some(signal) = request
         .stop_signal
         .as_ref()
@@ -232,6 +236,13 @@ fn config(home: &Home, record: &Record) -> Value {
         value["StopTimeout"] = json!(timeout);
     }
     value
+}
+
+/// The ports that the image and `--expose` name, as Docker writes them: each with nothing to tell.
+fn exposed(record: &Record) -> Map<String, Value> {
+    let image = record.image_config.exposed_ports().iter().flatten();
+    let ports = image.chain(&record.request.expose);
+    ports.map(|port| (port.clone(), json!({}))).collect()
 }
 
 /// The block of Docker's macvlan tutorial: its thirteen keys in its order, newer ones after them.

@@ -5,6 +5,7 @@
 
 pub mod attach;
 pub mod exec;
+pub mod filter;
 pub mod image;
 pub mod inspect;
 pub mod lab;
@@ -33,6 +34,7 @@ use crate::cli::network::NetworkCommand;
 use crate::cli::{Cli, Command, ROOT, RUNROOT, Roots};
 use crate::exit;
 use crate::out::stream::outln;
+use crate::request::Pids;
 use crate::store::Home;
 use crate::supervise::{heal, rootless};
 
@@ -104,7 +106,10 @@ fn needs_order(command: &Command) -> bool {
 /// own (`--init`), meets rmac only as a file on a mount that cannot be written. Others never meet its file at
 /// all (see [`crate::sys::trampoline`]), so they are spared the second start of the program.
 fn protect(request: &crate::request::Request) -> Result<()> {
-    let more = request.init || request.privileged || !request.cap_add.is_empty();
+    let more = request.init
+        || request.privileged
+        || !request.cap_add.is_empty()
+        || request.pid != Pids::Own;
     // An ordinary user's has been copied where he may write to it.
     if more && !rootless::is() {
         crate::kernel::protect::protect()?;

@@ -1,9 +1,11 @@
 //! `ps`: the containers, one a line.
 
+mod wanted;
+
 use std::collections::HashSet;
 use std::fmt::{self, Write};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::cli::container::PsArgs;
@@ -14,6 +16,7 @@ use crate::store::containers::{self, Status};
 use crate::store::summary::{self, Summary};
 use crate::store::{Home, short};
 use crate::supervise::heal;
+use wanted::Wanted;
 
 const COLUMNS: Columns = Columns {
     shown: &[
@@ -38,12 +41,8 @@ const COLUMNS: Columns = Columns {
 
 /// `rmac ps`.
 pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
-    let filters = args
-        .filter
-        .iter()
-        .map(|text| Filter::parse(text))
-        .collect::<Result<Vec<_>>>()?;
-    let any_status = filters.iter().any(|filter| filter.key == "status");
+    let wanted = Wanted::read(home, &args.filter)?;
+    let any_status = wanted.any_status();
     let all = args.all || args.latest || args.last.is_some() || any_status;
     // One look at each that runs tells whether its monitor lives, and what is to be shown of it. What does not
     // run is not even opened, unless it is to be shown.
@@ -65,10 +64,7 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
     let made = rest.iter().filter_map(|id| summary::make(home, id));
     let made: Vec<String> = made.collect();
     found.extend(made.iter().filter_map(|text| Summary::read(text)));
-    found.retain(|summary| {
-        (all || summary.status == Status::Running)
-            && filters.iter().all(|filter| filter.matches(summary))
-    });
+    found.retain(|summary| (all || summary.status == Status::Running) && wanted.has(home, summary));
     found.sort_by_key(|summary| std::cmp::Reverse(summary.created));
     let most = if args.latest { Some(1) } else { args.last };
     found.truncate(most.unwrap_or(usize::MAX));
@@ -164,49 +160,5 @@ impl Line<'_> {
             (Status::Exited, _, None) => write!(text, "Exited ({})", summary.exit_code)?,
         }
         Ok(())
-    }
-}
-
-/// `-f KEY=VALUE`.
-struct Filter {
-    key: String,
-    value: String,
-}
-
-impl Filter {
-    fn parse(text: &str) -> Result<Self> {
-        let Some((key, value)) = text.split_once('=') else {
-            bail!("invalid argument {text:?} for \"-f, --filter\" flag: it should be KEY=VALUE");
-        };
-        if ![
-            "id", "name", "status", "label", "ancestor", "network", "exited",
-        ]
-        .contains(&key)
-        {
-            bail!(
-                "invalid filter '{key}'; known are: ancestor, exited, id, label, name, network, status"
-            );
-        }
-        Ok(Filter {
-            key: key.into(),
-            value: value.into(),
-        })
-    }
-
-    fn matches(&self, summary: &Summary) -> bool {
-        match self.key.as_str() {
-            "id" => summary.id.starts_with(&self.value),
-            "name" => summary.name.contains(self.value.trim_start_matches('/')),
-            "status" => summary.state_name() == self.value,
-            "exited" => {
-                summary.status == Status::Exited && summary.exit_code.to_string() == self.value
-            }
-            "ancestor" => summary.image == self.value || summary.image_id.contains(&self.value),
-            "network" => summary.networks.split(',').any(|name| name == self.value),
-            _ => match self.value.split_once('=') {
-                Some(wanted) => summary.labels().any(|label| label == wanted),
-                None => summary.labels().any(|(name, _)| name == self.value),
-            },
-        }
     }
 }

@@ -2,21 +2,21 @@
 //! its text.
 
 pub mod networks;
+mod resources;
+mod sharing;
 pub mod userns;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use oci_spec::runtime::{
-    LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, PosixRlimit,
-    PosixRlimitBuilder, PosixRlimitType,
-};
+use oci_spec::runtime::{PosixRlimit, PosixRlimitBuilder, PosixRlimitType};
 
 use super::volume;
 use crate::cli::run::ContainerArgs;
 use crate::kernel::{capabilities, devices::Mapping, signals::Signal};
 use crate::request::Request;
+use crate::store::{Home, containers};
 use crate::supervise::client;
 
 /// What `args` asks for.
@@ -70,17 +70,39 @@ pub fn request(args: &ContainerArgs) -> Result<Request> {
             .iter()
             .map(|text| host(text))
             .collect::<Result<_>>()?,
+        userns: args.userns.as_deref().map(userns::userns).transpose()?,
+        detach_keys: args.detach_keys.clone(),
+        ..Request::default()
+    };
+    let request = use_of_the_machine(args, request)?;
+    userns::check(&request)?;
+    sharing::check(&request)?;
+    Ok(request)
+}
+
+/// What the container uses of the machine, and of other containers, beside its network.
+fn use_of_the_machine(args: &ContainerArgs, request: Request) -> Result<Request> {
+    Ok(Request {
+        resources: Some(resources::resources(args)?),
         rlimits: args
             .ulimit
             .iter()
             .map(|text| ulimit(text))
             .collect::<Result<_>>()?,
-        resources: resources(args)?,
-        userns: args.userns.as_deref().map(userns::userns).transpose()?,
-        detach_keys: args.detach_keys.clone(),
-    };
-    userns::check(&request)?;
-    Ok(request)
+        nano_cpus: resources::nano_cpus(args)?,
+        oom_score_adj: args.oom_score_adj.map(oom_score).transpose()?,
+        group_add: args.group_add.clone(),
+        domainname: args.domainname.clone(),
+        sysctls: sharing::sysctls(&args.sysctl)?,
+        shm_size: args.shm_size.as_deref().map(shm_size).transpose()?,
+        ipc: sharing::ipc(args.ipc.as_deref())?,
+        pid: sharing::pid(args.pid.as_deref())?,
+        uts_of_host: sharing::uts(args)?,
+        cgroupns_of_host: sharing::cgroupns(args.cgroupns.as_deref())?,
+        volumes_from: args.volumes_from.clone(),
+        expose: expose(&args.expose)?,
+        ..request
+    })
 }
 
 /// The variables of the files, then those of the flags. A name without a value takes the caller's; one
@@ -206,39 +228,77 @@ fn ulimit(text: &str) -> Result<PosixRlimit> {
         .build()?)
 }
 
-fn resources(args: &ContainerArgs) -> Result<Option<LinuxResources>> {
-    let mut resources = LinuxResources::default();
-    if let Some(text) = &args.memory {
-        let limit = crate::out::read_size(text)?;
-        if limit < 6 << 20 {
-            bail!("Minimum memory limit allowed is 6MB");
+/// `--volumes-from CONTAINER[:ro]`: its bind mounts and volumes at the same places, but where something else was
+/// asked for.
+pub fn volumes_from(home: &Home, request: &mut Request) -> Result<()> {
+    for text in request.volumes_from.clone() {
+        if text.is_empty() {
+            bail!("volumes-from specification cannot be an empty string");
         }
-        // As Docker: as much swap again.
-        resources.set_memory(Some(
-            LinuxMemoryBuilder::default()
-                .limit(limit)
-                .swap(limit.saturating_mul(2))
-                .build()?,
-        ));
+        let (name, mode) = text.split_once(':').unwrap_or((&text, "rw"));
+        if !["", "rw", "ro", "z", "Z"].contains(&mode) {
+            bail!("invalid mode: {mode}");
+        }
+        for mut bind in containers::find(home, name)?.request.binds {
+            let targets = request.binds.iter().map(|other| &other.target);
+            let mut taken = targets.chain(request.tmpfs.iter().map(|(path, _)| path));
+            if taken.any(|target| *target == bind.target) {
+                continue;
+            }
+            // Whether its owners are translated follows from the container that has it.
+            if bind.volume.is_some() {
+                bind.options.retain(|word| word != "idmap");
+            }
+            if mode == "ro" && !bind.options.iter().any(|word| word == "ro") {
+                bind.options.retain(|word| word != "rw");
+                bind.options.push("ro".into());
+            }
+            request.binds.push(bind);
+        }
     }
-    if let Some(text) = &args.cpus {
-        let number: f64 = text
-            .parse()
-            .ok()
-            .filter(|number: &f64| number.is_finite() && *number > 0.0)
-            .with_context(|| format!("invalid --cpus: {text}"))?;
-        let period = 100_000u64;
-        resources.set_cpu(Some(
-            LinuxCpuBuilder::default()
-                .period(period)
-                .quota((number * period as f64) as i64)
-                .build()?,
-        ));
+    Ok(())
+}
+
+/// `--shm-size`, bytes; Docker takes 0 for "as usual".
+fn shm_size(text: &str) -> Result<i64> {
+    if text.starts_with('-') {
+        bail!("SHM size can not be less than 0");
     }
-    if let Some(limit) = args.pids_limit.filter(|limit| *limit > 0) {
-        resources.set_pids(Some(LinuxPidsBuilder::default().limit(limit).build()?));
+    crate::out::read_size(text)
+}
+
+/// `--oom-score-adj`.
+fn oom_score(score: i32) -> Result<i32> {
+    if !(-1000..=1000).contains(&score) {
+        bail!("Invalid value {score}, range for oom score adj is [-1000, 1000]");
     }
-    Ok(Some(resources))
+    Ok(score)
+}
+
+/// `--expose PORT[-PORT][/PROTOCOL]`: each port for itself.
+fn expose(words: &[String]) -> Result<Vec<String>> {
+    let mut all = vec![];
+    for word in words {
+        let (ports, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        let port = |text: &str, which: &str| {
+            let port: Option<u16> = text.parse().ok();
+            port.with_context(|| {
+                format!(
+                    "invalid range format for --expose: invalid {which} port '{text}': invalid syntax"
+                )
+            })
+        };
+        let (from, to) = (port(first, "start")?, port(last, "end")?);
+        if from > to {
+            bail!("invalid range format for --expose: invalid port range: {word}");
+        }
+        let protocol = protocol.to_lowercase();
+        all.extend((from..=to).map(|port| format!("{port}/{protocol}")));
+    }
+    all.sort();
+    all.dedup();
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use crate::store::{Home, ids, networks, new_id, volumes};
 use crate::supervise::client::{self, Options};
 use crate::supervise::monitor::OnFailure;
 use crate::supervise::start::{self, Attach, How};
-use crate::supervise::{self, claims, heal, names, rootless};
+use crate::supervise::{self, claims, heal, names, rootless, sharing};
 
 /// `rmac run`.
 pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
@@ -155,6 +155,8 @@ fn make(
     if let NetworkMode::Container(owner) = &mut request.network {
         *owner = owner_of_network(home, owner)?;
     }
+    sharing::resolve(home, &mut request)?;
+    request::volumes_from(home, &mut request)?;
     warn_of_capabilities(&request)?;
     let networks = look_up(home, &request)?;
     let image = image(home, args)?;

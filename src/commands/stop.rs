@@ -15,6 +15,7 @@ use crate::cli::container::{KillArgs, StopArgs};
 use crate::kernel::cgroups::{self, Layout};
 use crate::kernel::signals::{self, Disposition, Signal};
 use crate::out::stream::errln;
+use crate::request::Pids;
 use crate::store::Home;
 use crate::store::claim;
 use crate::store::containers::{self, Record, State};
@@ -127,8 +128,9 @@ fn hint(record: &Record, state: &State, signal: Signal, timeout: i64) {
     let Some(process) = state.process else { return };
     let how = match signals::disposition(Pid::from_raw(process.pid), signal) {
         Ok(Disposition::Ignored) => "ignores",
-        Ok(Disposition::Default) => "does not catch",
-        Ok(Disposition::Caught) | Err(_) => return,
+        Ok(Disposition::Default) if record.request.pid == Pids::Own => "does not catch",
+        // One that is no process 1 ends by it.
+        _ => return,
     };
     let until = if timeout < 0 {
         "waiting for ever".to_owned()

@@ -1,12 +1,16 @@
 //! `volume`: directories with a name, made, listed, looked at and removed.
 
+use std::collections::HashSet;
+
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
+use super::filter::{self, Filters};
 use super::request;
 use crate::cli::volume::{CreateArgs, InspectArgs, LsArgs, PruneArgs, VolumeCommand};
 use crate::out::stream::{out, outln};
 use crate::out::{self, Columns, Format};
+use crate::store::containers::{self, Record};
 use crate::store::volumes::{self, Volume};
 use crate::store::{Home, new_id};
 
@@ -52,7 +56,32 @@ fn create(home: &Home, args: &CreateArgs) -> Result<u8> {
 }
 
 fn ls(home: &Home, args: &LsArgs) -> Result<u8> {
-    let rows: Vec<Value> = volumes::list(home)?
+    let filters = Filters::parse(&args.filter, &["dangling", "driver", "label", "name"])?;
+    let used = match filters.values("dangling").next() {
+        Some(_) => used(home),
+        None => HashSet::new(),
+    };
+    let truth = |value: &str| match value {
+        "1" | "true" => Some(true),
+        "0" | "false" => Some(false),
+        _ => None,
+    };
+    if let Some(value) = filters
+        .values("dangling")
+        .find(|value| truth(value).is_none())
+    {
+        bail!("invalid filter 'dangling={value}': it is true or false");
+    }
+    let mut volumes = volumes::list(home)?;
+    volumes.retain(|volume| {
+        filters.show(|key, value| match key {
+            "dangling" => truth(value) != Some(used.contains(&volume.name)),
+            "driver" => value == "local",
+            "label" => filter::label(filter::labels(&volume.labels), value),
+            _ => filter::name(&volume.name, value),
+        })
+    });
+    let rows: Vec<Value> = volumes
         .iter()
         .map(|volume| {
             let labels = volume.labels.iter();
@@ -74,6 +103,14 @@ fn ls(home: &Home, args: &LsArgs) -> Result<u8> {
     };
     out!("{}", text?);
     Ok(0)
+}
+
+/// The names of the volumes that containers have.
+fn used(home: &Home) -> HashSet<String> {
+    let ids = containers::ids(home).into_iter();
+    let records = ids.filter_map(|id| Record::load(home, &id).ok()?);
+    let binds = records.flat_map(|record| record.request.binds);
+    binds.filter_map(|bind| bind.volume).collect()
 }
 
 fn inspect(home: &Home, args: &InspectArgs) -> Result<u8> {

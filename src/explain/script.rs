@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::kernel::cgroups;
+use crate::kernel::{cgroups, namespaces};
 use crate::lesson::Shell;
 use crate::plan::Plan;
 use crate::step::Step;
@@ -29,7 +29,8 @@ pub fn script(plan: &Plan, image: &str, directory: &Path, run: &Path) -> String 
     );
     text += &clean_up(plan);
     text += "\n# 1. The host's part: cgroup and files.\n";
-    plan.host.iter().for_each(|step| text += &line(step));
+    let host = plan.host.iter().filter(|step| join(step).is_none());
+    host.for_each(|step| text += &line(step));
     text += "\n# 2. The container's part, for its first process.\nread -r -d '' perl <<'PERL' || true\n";
     text += PERL;
     for step in plan.child() {
@@ -41,7 +42,8 @@ pub fn script(plan: &Plan, image: &str, directory: &Path, run: &Path) -> String 
              read -r host_pid rest < /proc/self/stat    # still the host's /proc: our number there\n\
              echo \"$host_pid\" > \"$run/pid\"\n\
              exec 4<> \"$run/go\"    # opened now: the tree will cover it\n";
-    for step in plan.child().filter(|step| !is_entry(step)) {
+    let steps = plan.child();
+    for step in steps.filter(|step| !is_entry(step) && join(step).is_none()) {
         if !matches!(step.shell(), Shell::Perl(_)) {
             text += &line(step);
         }
@@ -63,12 +65,14 @@ sub entries { open(my $file, '<', shift) or return (); map { chomp; [split /:/, 
 my $home = '/';
 sub login {
     my ($user, $group) = split /:/, shift, 2;
+    my @more = @_;
     $user = 'root' if !defined $user || $user eq '';
     my ($entry) = grep { $_->[0] eq $user || $_->[2] eq $user } entries('/etc/passwd');
     my ($uid, $gid, $name) = $entry ? ($entry->[2], $entry->[3], $entry->[0]) : ($user eq 'root' ? 0 : $user, 0, '');
     $home = $entry->[5] if $entry && $entry->[5];
     my @groups = map { $_->[2] } grep { my $g = $_; grep { $_ eq $name } split /,/, $g->[3] // '' } entries('/etc/group');
     if (defined $group) { my ($g) = grep { $_->[0] eq $group || $_->[2] eq $group } entries('/etc/group'); $gid = $g ? $g->[2] : $group; @groups = (); }
+    push @groups, map { my $word = $_; my ($g) = grep { $_->[0] eq $word || $_->[2] eq $word } entries('/etc/group'); $g ? $g->[2] : $word } @more;
     my %seen; @groups = grep { !$seen{$_}++ } ($gid, @groups);
     sys setgroups => 116, scalar @groups, pack('L*', map { $_ + 0 } @groups);
     sys setgid => 106, $gid + 0;
@@ -113,9 +117,20 @@ fn start(plan: &Plan) -> String {
     } else {
         ""
     };
+    // What exists already is entered before the rest is made.
+    let joins: Vec<String> = plan
+        .host
+        .iter()
+        .chain(plan.child())
+        .filter_map(join)
+        .collect();
+    let joins = match joins.is_empty() {
+        true => String::new(),
+        false => format!("nsenter --no-fork {} ", joins.join(" ")),
+    };
     if let Shell::Bash(unshare) = plan.clone.shell() {
         text += &format!(
-            "exec {unshare}{cgroup} --kill-child --propagation unchanged bash -c \"$child\"\n"
+            "exec {joins}{unshare}{cgroup} --kill-child --propagation unchanged bash -c \"$child\"\n"
         );
     }
     text += ") <&0 &\nfirst=$!\n";
@@ -126,11 +141,18 @@ fn is_entry(step: &Step) -> bool {
     matches!(step, Step::Cgroup(cgroups::Step::Enter(_)))
 }
 
+/// nsenter(1)'s option for a namespace that exists already.
+fn join(step: &Step) -> Option<String> {
+    match (step, step.shell()) {
+        (Step::Namespace(namespaces::Step::JoinFile { .. }), Shell::Bash(command)) => {
+            command.strip_prefix("nsenter ").map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
 fn is_unshare(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::Namespace(crate::kernel::namespaces::Step::Unshare(_))
-    )
+    matches!(step, Step::Namespace(namespaces::Step::Unshare(_)))
 }
 
 /// A step as bash, below its call.

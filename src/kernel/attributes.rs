@@ -184,9 +184,7 @@ impl Step {
     pub fn shell(&self) -> Shell {
         Shell::Perl(match self {
             Step::Umask(mask) => format!("umask 0{mask:o};"),
-            Step::OomScore(score) => {
-                format!("open(my $f, '>', '/proc/self/oom_score_adj') and print $f {score};")
-            }
+            Step::OomScore(score) => perl_write("oom_score_adj", &score.to_string()),
             Step::Personality(domain) => {
                 format!("sys personality => {}, {domain};", libc::SYS_personality)
             }
@@ -216,7 +214,7 @@ impl Step {
             Step::Affinity(list) => format!("system('taskset', '-pc', '{}', $$);", commas(list)),
             Step::Label(label) => {
                 let (file, word) = label.written();
-                format!("open(my $f, '>', '/proc/self/{file}') and print $f '{word}';")
+                perl_write(file, &word)
             }
         })
     }
@@ -318,6 +316,14 @@ impl fmt::Display for Step {
             }
         }
     }
+}
+
+/// Writes `word` to a file of the process's own.
+fn perl_write(file: &str, word: &str) -> String {
+    let word = word.replace('\'', "");
+    format!(
+        "{{ open(my $file, '>', '/proc/self/{file}') or die \"{file}: $!\\n\"; print $file '{word}'; }}"
+    )
 }
 
 fn commas(numbers: &[u32]) -> String {

@@ -549,7 +549,7 @@ mod tests {
                 .iter()
                 .try_for_each(limits::Step::take)?;
             before.iter().try_for_each(Step::take)?;
-            user::plan(&process)[0].take()?;
+            user::plan(&oci_spec::runtime::Spec::default(), &process)[0].take()?;
             after.iter().try_for_each(Step::take)?;
             Ok(wanted(
                 files
@@ -560,7 +560,7 @@ mod tests {
         let mut shells = vec![signals::plan()[0].shell()];
         shells.extend(limits::plan(&process).iter().map(limits::Step::shell));
         shells.extend(before.iter().map(Step::shell));
-        shells.push(user::plan(&process)[0].shell());
+        shells.push(user::plan(&oci_spec::runtime::Spec::default(), &process)[0].shell());
         shells.extend(after.iter().map(Step::shell));
         let mut script = String::from(
             "sub sys { my ($name, @call) = @_; \

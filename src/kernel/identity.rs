@@ -8,8 +8,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
+use super::namespaces;
 use crate::lesson::{Lesson, Shell};
 
 /// What can be done about the identity.
@@ -28,8 +29,11 @@ pub enum Step {
     DomainName(String),
 }
 
-/// The host name that `spec` asks for.
+/// The host name that `spec` asks for, where it is not the host's own: that one stays as it is.
 pub fn plan(spec: &Spec) -> Vec<Step> {
+    if !namespaces::listed(spec, LinuxNamespaceType::Uts) {
+        return vec![];
+    }
     let hostname = spec.hostname().as_deref().filter(|name| !name.is_empty());
     let domain = spec.domainname().as_deref().filter(|name| !name.is_empty());
     let hostname = hostname.map(|name| Step::Hostname(name.to_owned()));
@@ -114,7 +118,10 @@ impl Step {
                 Shell::quote(&path.to_string_lossy())
             )),
             Step::Hostname(name) => Shell::Bash(format!("hostname {}", Shell::quote(name))),
-            Step::DomainName(name) => Shell::Bash(format!("domainname {}", Shell::quote(name))),
+            Step::DomainName(name) => Shell::Bash(format!(
+                "printf %s {} > /proc/sys/kernel/domainname",
+                Shell::quote(name)
+            )),
         }
     }
 

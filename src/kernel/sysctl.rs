@@ -52,6 +52,13 @@ pub fn plan(spec: &Spec) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
+/// Whether Docker lets a container have its own value of this setting: those of its network and of its IPC, but not
+/// those of its host name, which has flags, and of its users.
+pub fn is_containers(name: &str) -> bool {
+    use LinuxNamespaceType::{Ipc, Network};
+    matches!(namespace_of(&path(name)), Some(Ipc | Network))
+}
+
 /// `net.ipv4.ip_forward` and `net/ipv4/conf/eth0.1/forwarding` are both in use: the first separator says
 /// which, and what is left of the other kind changes places (sysctl(8)).
 fn path(name: &str) -> String {

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{Process, Spec};
 
 use crate::lesson::{Lesson, Shell};
 
@@ -28,6 +28,8 @@ pub enum Step {
     LogIn {
         /// As `--user` has it: `name|uid[:group|gid]`, empty for root.
         wanted: String,
+        /// Further groups, as `--group-add` has them: names or numbers.
+        more: Vec<String>,
     },
     /// Sets the supplementary groups, the group and the user, in this order: each takes a capability
     /// that the next could lose.
@@ -41,12 +43,24 @@ pub enum Step {
     },
 }
 
+/// The annotation of a spec that lists further groups, by names that only the container's files know.
+const GROUPS: &str = "rmac.group-add";
+
+/// The annotation that makes [`plan`] add the `groups`; `None` where there are none.
+pub fn mark(groups: &[String]) -> Option<(String, String)> {
+    (!groups.is_empty()).then(|| (GROUPS.to_owned(), groups.join(",")))
+}
+
 /// The user of `process`: a name is for the container to resolve, numbers are taken as they are.
-pub fn plan(process: &Process) -> Vec<Step> {
+pub fn plan(spec: &Spec, process: &Process) -> Vec<Step> {
     let user = process.user();
     if let Some(wanted) = user.username() {
+        let annotations = spec.annotations().as_ref();
+        let groups = annotations.and_then(|all| all.get(GROUPS));
+        let more = groups.map(|list| list.split(',').map(str::to_owned).collect());
         return vec![Step::LogIn {
             wanted: wanted.clone(),
+            more: more.unwrap_or_default(),
         }];
     }
     vec![Step::Become {
@@ -69,8 +83,12 @@ impl Step {
     /// The same as perl.
     pub fn shell(&self) -> Shell {
         let (uid, gid, groups) = match self {
-            Step::LogIn { wanted } => {
-                return Shell::Perl(format!("login('{}');", wanted.replace('\'', "")));
+            Step::LogIn { wanted, more } => {
+                let words = std::iter::once(wanted).chain(more);
+                let words: Vec<String> = words
+                    .map(|word| format!("'{}'", word.replace('\'', "")))
+                    .collect();
+                return Shell::Perl(format!("login({});", words.join(", ")));
             }
             Step::Become { uid, gid, groups } => (uid, gid, groups),
         };
@@ -95,7 +113,7 @@ impl Step {
     /// Docker's words for an unknown user; those of the three calls.
     pub fn take(&self) -> Result<Option<String>> {
         match self {
-            Step::LogIn { wanted } => {
+            Step::LogIn { wanted, more } => {
                 let root = openat(
                     AT_FDCWD,
                     "/",
@@ -103,7 +121,7 @@ impl Step {
                     Mode::empty(),
                 )
                 .context("open the container's root")?;
-                let user = resolve(wanted, &root)?;
+                let user = resolve(wanted, more, &root)?;
                 own_stdio(user.uid)?;
                 become_user(user.uid, user.gid, &user.groups)?;
                 Ok(Some(user.home))
@@ -111,7 +129,8 @@ impl Step {
             Step::Become { uid, gid, groups } => {
                 // The home directory is a courtesy here: what the image's passwd says, or nothing.
                 let root = File::open("/").context("open the container's root")?;
-                let home = resolve(&uid.to_string(), root).map_or("/".into(), |user| user.home);
+                let home =
+                    resolve(&uid.to_string(), &[], root).map_or("/".into(), |user| user.home);
                 own_stdio(*uid)?;
                 become_user(*uid, *gid, groups).map(|()| Some(home))
             }
@@ -183,11 +202,18 @@ fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (uid, gid, groups) = match self {
-            Step::LogIn { wanted } if wanted.is_empty() => {
-                return write!(f, "setgroups(..), setgid(0), setuid(0)");
-            }
-            Step::LogIn { wanted } => {
-                return write!(f, "setgroups(..), setgid(..), setuid(the user {wanted:?})");
+            Step::LogIn { wanted, more } => {
+                let groups = match more.is_empty() {
+                    true => String::new(),
+                    false => format!("and {}", more.join(", ")),
+                };
+                return match wanted.is_empty() {
+                    true => write!(f, "setgroups(..{groups}), setgid(0), setuid(0)"),
+                    false => write!(
+                        f,
+                        "setgroups(..{groups}), setgid(..), setuid(the user {wanted:?})"
+                    ),
+                };
             }
             Step::Become { uid, gid, groups } => (uid, gid, groups),
         };
@@ -220,7 +246,7 @@ mod tests {
             .user(user.build().unwrap())
             .build()
             .unwrap();
-        let steps = plan(&process);
+        let steps = plan(&Spec::default(), &process);
         assert_eq!(
             steps[0].to_string(),
             "setgroups(2, [1001, 10]), setgid(1001), setuid(1000)"

@@ -4,11 +4,15 @@ use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{Mount, MountBuilder};
 
 use super::Place;
-use crate::request::Request;
+use crate::request::{Ipc, Request};
+
+/// Where POSIX shared memory lies.
+const SHM: &str = "/dev/shm";
 
 /// The mounts, in the order in which they are made.
 pub fn mounts(request: &Request, place: &Place<'_>) -> Result<Vec<Mount>> {
     let mut all = defaults(request)?;
+    all.extend(shared_memory(request, place)?);
     for name in ["resolv.conf", "hostname", "hosts"] {
         let directory = place
             .shared
@@ -79,13 +83,28 @@ fn defaults(request: &Request) -> Result<Vec<Mount>> {
             &with(&["relatime", access]),
         )?,
         mount("mqueue", "mqueue", "/dev/mqueue", &safe)?,
-        mount(
-            "tmpfs",
-            "shm",
-            "/dev/shm",
-            &with(&["mode=1777", "size=65536k"]),
-        )?,
     ])
+}
+
+/// `/dev/shm`, which belongs to the same container as the rest of the IPC does.
+fn shared_memory(request: &Request, place: &Place<'_>) -> Result<Option<Mount>> {
+    let shared = |source: &str| {
+        let words = ["rbind", "rprivate", "nosuid", "noexec", "nodev"];
+        mount("bind", source, SHM, &words).map(Some)
+    };
+    match &request.ipc {
+        Ipc::None => Ok(None),
+        Ipc::Host => shared(SHM),
+        Ipc::Container(_) => shared(&format!("/proc/{}/root{SHM}", place.ipc.unwrap_or(0))),
+        Ipc::Private | Ipc::Shareable => {
+            let size = match request.shm_size.filter(|size| *size > 0) {
+                Some(bytes) => format!("size={bytes}"),
+                None => "size=65536k".into(),
+            };
+            let words = ["nosuid", "noexec", "nodev", "mode=1777", &size];
+            mount("tmpfs", "shm", SHM, &words).map(Some)
+        }
+    }
 }
 
 /// A volume at `/dev/shm`, say, takes the default's place instead of lying on top of it.
@@ -141,6 +160,8 @@ mod tests {
             host_name: "h",
             ids: None,
             shared: None,
+            ipc: None,
+            pids: None,
         };
         let mounts = mounts(&request, &place).unwrap();
         let shm: Vec<_> = mounts

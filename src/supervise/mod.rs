@@ -21,6 +21,7 @@ pub mod parents;
 pub mod peers;
 pub mod pump;
 pub mod rootless;
+pub mod sharing;
 pub mod start;
 pub mod stdio;
 pub mod volumes;

@@ -5,6 +5,7 @@
 //! kernel some 19 ms) comes after.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -20,13 +21,13 @@ use super::log::Log;
 use super::pump::{Ends, Pump};
 use super::stdio::{Input, pipes};
 use super::{Message, address_in, claims, heal, peers, rootless, say};
-use crate::kernel::cgroups::Layout;
+use crate::kernel::cgroups::{self, Layout};
 use crate::launch::{self, Ahead, Failure, Listener, Running, Side, Silent, Telling};
 use crate::net::conflict::Conflict;
 use crate::net::link;
 use crate::plan::Plan;
 use crate::plan::wire::{self, Client};
-use crate::request::NetworkMode;
+use crate::request::{NetworkMode, Pids};
 use crate::step::{Place, Step};
 use crate::store::claim::Claim;
 use crate::store::containers::{self, ProcessId, Record, State, Status};
@@ -258,6 +259,7 @@ impl Monitor {
         if !pump.run_until(running.pidfd.as_fd(), Instant::now() + short)? {
             self.settle_down();
         }
+        self.end_with_first(running, pump)?;
         pump.run(running.pidfd.as_fd())?;
         if let Some(record) = Record::load(&self.home, &self.record.id)? {
             self.record = record;
@@ -282,6 +284,17 @@ impl Monitor {
         let told = self.leave_the_lan(running, pump);
         pump.farewell(&Message::Exited(state.exit_code));
         told
+    }
+
+    /// Where the first process is not process 1 of its own, the kernel does not end the others with it.
+    fn end_with_first(&self, running: &Running, pump: &mut Pump) -> Result<()> {
+        if self.record.request.pid == Pids::Own {
+            return Ok(());
+        }
+        let long = Duration::from_secs(3600);
+        while !pump.run_until(running.pidfd.as_fd(), Instant::now() + long)? {}
+        let group = Path::new("/rmac").join(&self.record.id);
+        cgroups::kill_all(&Layout::detect()?, &group)
     }
 
     /// Whatever others can see of the container's network ends, before anybody is told that the container

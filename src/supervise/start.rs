@@ -9,7 +9,7 @@ use oci_spec::runtime::{BoxBuilder, Capabilities, Process};
 
 use super::client;
 use super::monitor::{self, Monitor, OnFailure};
-use super::{Message, peers, rootless, say};
+use super::{Message, peers, rootless, say, sharing};
 use crate::explain;
 use crate::kernel::capabilities;
 use crate::kernel::cgroups::Layout;
@@ -20,7 +20,7 @@ use crate::launch::Early;
 use crate::net::names;
 use crate::plan::wire::{self, Client};
 use crate::plan::{self, Inputs, Plan};
-use crate::request::{NetworkMode, Request};
+use crate::request::{NetworkMode, Pids, Request};
 use crate::spec::{self, Place, Shared};
 use crate::store::Home;
 use crate::store::claim::Claim;
@@ -60,6 +60,7 @@ fn at_place<T>(home: &Home, record: &Record, work: impl FnOnce(&Place) -> T) -> 
     let host_name = nix::unistd::gethostname().unwrap_or_default();
     let directory = home.container(&record.id);
     let owner = owner(home, record);
+    let (ipc, pids) = sharing::processes(home, &record.request);
     work(&Place {
         id: &record.id,
         directory: &directory,
@@ -70,6 +71,8 @@ fn at_place<T>(home: &Home, record: &Record, work: impl FnOnce(&Place) -> T) -> 
             directory: &owner.directory,
             hostname: &owner.hostname,
         }),
+        ipc,
+        pids,
     })
 }
 
@@ -162,10 +165,10 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
             true => Marks::User,
             false => Marks::Trusted,
         },
-        first: if request.init {
-            First::Init
-        } else {
-            First::Program
+        // Where it is not process 1, others look after orphans.
+        first: match request.init && request.pid == Pids::Own {
+            true => First::Init,
+            false => First::Program,
         },
     })
 }
@@ -226,6 +229,7 @@ pub fn start(
     how: How,
     early: Option<Early>,
 ) -> Result<OwnedFd> {
+    sharing::check(home, &record)?;
     let mut early = early.or_else(|| network_ahead(&record.request));
     if let Some(early) = &mut early {
         network_of(home, &record, early);

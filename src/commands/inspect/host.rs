@@ -6,17 +6,11 @@ use oci_spec::runtime::PosixRlimit;
 use serde_json::{Map, Value, json};
 
 use crate::kernel::devices::Mapping;
-use crate::request::{Bind, NetworkMode, Request, Userns};
+use crate::request::{Bind, Ipc, NetworkMode, Pids, Request, Userns};
 use crate::store::containers::Record;
 
 pub(super) fn host_config(record: &Record) -> Value {
     let request = &record.request;
-    let resources = request.resources.clone().unwrap_or_default();
-    let memory = resources
-        .memory()
-        .as_ref()
-        .and_then(|memory| memory.limit());
-    let quota = resources.cpu().as_ref().and_then(|cpu| cpu.quota());
     let hosts = request.add_host.iter();
     let hosts: Vec<String> = hosts
         .map(|(name, address)| format!("{name}:{address}"))
@@ -25,30 +19,88 @@ pub(super) fn host_config(record: &Record) -> Value {
     let tmpfs: Map<String, Value> = tmpfs
         .map(|(path, options)| (path.display().to_string(), json!(options)))
         .collect();
-    json!({
+    let mut value = json!({
         "Binds": nothing_or(&request.binds.iter().map(bind_text).collect::<Vec<_>>()),
         "NetworkMode": mode(record),
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "AutoRemove": request.auto_remove,
+        "VolumesFrom": nothing_or(&request.volumes_from),
         "CapAdd": nothing_or(&request.cap_add),
         "CapDrop": nothing_or(&request.cap_drop),
+        "CgroupnsMode": if request.cgroupns_of_host { "host" } else { "private" },
         "Devices": devices(request),
         "Dns": request.dns,
         "DnsOptions": request.dns_options,
         "DnsSearch": request.dns_search,
         "ExtraHosts": nothing_or(&hosts),
+        "GroupAdd": nothing_or(&request.group_add),
+        "IpcMode": ipc_mode(&request.ipc),
+        "OomScoreAdj": request.oom_score_adj.unwrap_or(0),
+        "PidMode": pid_mode(&request.pid),
         "Privileged": request.privileged,
         "ReadonlyRootfs": request.read_only,
         "SecurityOpt": nothing_or(&security_options(request)),
         "Tmpfs": if tmpfs.is_empty() { Value::Null } else { tmpfs.into() },
-        "ShmSize": 64 << 20,
-        "Init": request.init,
-        "Memory": memory.unwrap_or(0),
-        "NanoCpus": quota.unwrap_or(0) * 10_000,
-        "PidsLimit": resources.pids().as_ref().map(|pids| pids.limit()),
+        "UTSMode": if request.uts_of_host { "host" } else { "" },
         "UsernsMode": userns_mode(request),
+        "ShmSize": request.shm_size.filter(|size| *size > 0).unwrap_or(64 << 20),
+        "Init": request.init,
+    });
+    if let Value::Object(all) = &mut value {
+        if !request.sysctls.is_empty() {
+            all.insert("Sysctls".into(), json!(request.sysctls));
+        }
+        all.extend(limits(request));
+    }
+    value
+}
+
+/// What the container may use of the machine.
+fn limits(request: &Request) -> Map<String, Value> {
+    let resources = request.resources.clone().unwrap_or_default();
+    let memory = resources.memory().unwrap_or_default();
+    let cpu = resources.cpu().clone().unwrap_or_default();
+    // What `--cpus` comes to is no period and no quota that somebody has asked for.
+    let as_given = request.nano_cpus == 0;
+    let quota = cpu.quota().filter(|_| as_given);
+    let period = cpu.period().filter(|_| as_given);
+    let all = json!({
+        "CpuShares": cpu.shares().unwrap_or(0),
+        "Memory": memory.limit().unwrap_or(0),
+        "NanoCpus": request.nano_cpus,
+        "CpuPeriod": period.unwrap_or(0),
+        "CpuQuota": quota.unwrap_or(0),
+        "CpusetCpus": cpu.cpus().clone().unwrap_or_default(),
+        "CpusetMems": cpu.mems().clone().unwrap_or_default(),
+        "MemoryReservation": memory.reservation().unwrap_or(0),
+        "MemorySwap": memory.swap().unwrap_or(0),
+        "MemorySwappiness": memory.swappiness(),
+        "OomKillDisable": memory.disable_oom_killer().unwrap_or(false),
+        "PidsLimit": resources.pids().as_ref().map(|pids| pids.limit()),
         "Ulimits": request.rlimits.iter().map(ulimit_value).collect::<Vec<_>>(),
-    })
+    });
+    match all {
+        Value::Object(all) => all,
+        _ => Map::new(),
+    }
+}
+
+fn ipc_mode(ipc: &Ipc) -> Cow<'_, str> {
+    match ipc {
+        Ipc::Private => "private".into(),
+        Ipc::Shareable => "shareable".into(),
+        Ipc::None => "none".into(),
+        Ipc::Host => "host".into(),
+        Ipc::Container(id) => format!("container:{id}").into(),
+    }
+}
+
+fn pid_mode(pid: &Pids) -> Cow<'_, str> {
+    match pid {
+        Pids::Own => "".into(),
+        Pids::Host => "host".into(),
+        Pids::Container(id) => format!("container:{id}").into(),
+    }
 }
 
 /// Docker shows an empty list that nobody asked for as null.

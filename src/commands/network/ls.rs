@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::cli::network::LsArgs;
+use crate::commands::filter::{self, Filters};
 use crate::net::network::{Ipv6Policy, Network};
 use crate::out::stream::out;
 use crate::out::{Columns, Format};
@@ -27,15 +28,23 @@ const COLUMNS: Columns = Columns {
 
 /// Prints the networks.
 pub fn ls(home: &Home, args: &LsArgs) -> Result<()> {
-    let filters = args
-        .filter
-        .iter()
-        .map(|text| Filter::parse(text))
-        .collect::<Result<Vec<_>>>()?;
+    let filters = filters(&args.filter)?;
     let mut networks = networks::list(home)?;
-    networks.retain(|network| Filter::all_match(&filters, network));
+    networks.retain(|network| filters.show(|key, value| matches(network, key, value)));
     out!("{}", lines(args, &networks)?);
     Ok(())
+}
+
+fn filters(texts: &[String]) -> Result<Filters> {
+    let known = ["driver", "id", "label", "name", "scope", "type"];
+    let filters = Filters::parse(texts, &known)?;
+    if let Some(value) = filters
+        .values("type")
+        .find(|value| !["builtin", "custom"].contains(value))
+    {
+        bail!("invalid filter 'type={value}'; known are: builtin, custom");
+    }
+    Ok(filters)
 }
 
 fn lines(args: &LsArgs, networks: &[Network]) -> Result<String> {
@@ -69,53 +78,15 @@ fn row(args: &LsArgs, network: &Network) -> Value {
     })
 }
 
-/// `-f KEY=VALUE`.
-struct Filter {
-    key: String,
-    value: String,
-}
-
-impl Filter {
-    fn parse(text: &str) -> Result<Filter> {
-        let Some((key, value)) = text.split_once('=') else {
-            bail!("invalid argument {text:?} for \"-f, --filter\" flag: it should be KEY=VALUE");
-        };
-        let key = key.trim().to_lowercase();
-        if !["driver", "id", "label", "name", "scope", "type"].contains(&key.as_str()) {
-            bail!("invalid filter '{key}'; known are: driver, id, label, name, scope, type");
-        }
-        if key == "type" && !["builtin", "custom"].contains(&value) {
-            bail!("invalid filter 'type={value}'; known are: builtin, custom");
-        }
-        Ok(Filter {
-            key,
-            value: value.trim().to_owned(),
-        })
-    }
-
-    /// Several values of one key are alternatives (labels excepted), several keys must all match.
-    fn all_match(filters: &[Filter], network: &Network) -> bool {
-        filters.iter().all(|filter| {
-            let mut alternatives = filters
-                .iter()
-                .filter(|other| other.key == filter.key && filter.key != "label");
-            filter.matches(network) || alternatives.any(|other| other.matches(network))
-        })
-    }
-
-    fn matches(&self, network: &Network) -> bool {
-        let value = self.value.as_str();
-        match self.key.as_str() {
-            "driver" => network.driver.to_string() == value,
-            "id" => network.id.starts_with(value),
-            "name" => network.name.contains(value),
-            "scope" => value == "local",
-            "type" => network.is_predefined() == (value == "builtin"),
-            _ => match value.split_once('=') {
-                Some((key, value)) => network.labels.get(key).is_some_and(|had| had == value),
-                None => network.labels.contains_key(value),
-            },
-        }
+/// Whether the network is what the filter `key=value` asks for.
+fn matches(network: &Network, key: &str, value: &str) -> bool {
+    match key {
+        "driver" => network.driver.to_string() == value,
+        "id" => network.id.starts_with(value),
+        "name" => filter::name(&network.name, value),
+        "scope" => value == "local",
+        "type" => network.is_predefined() == (value == "builtin"),
+        _ => filter::label(filter::labels(&network.labels), value),
     }
 }
 
@@ -153,9 +124,10 @@ mod tests {
     #[test]
     fn filters_of_one_key_are_alternatives() {
         let names = |texts: &[&str]| -> Vec<String> {
-            let filters: Vec<Filter> = texts.iter().map(|t| Filter::parse(t).unwrap()).collect();
+            let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
+            let filters = filters(&texts).unwrap();
             let mut networks = Network::predefined().to_vec();
-            networks.retain(|network| Filter::all_match(&filters, network));
+            networks.retain(|network| filters.show(|key, value| matches(network, key, value)));
             networks.into_iter().map(|network| network.name).collect()
         };
         assert_eq!(names(&["driver=null"]), ["none"]);
@@ -163,6 +135,7 @@ mod tests {
         assert_eq!(names(&["name=host", "driver=null"]), [""; 0]);
         assert_eq!(names(&["type=custom"]), [""; 0]);
         assert_eq!(names(&["label=a"]), [""; 0]);
-        assert!(Filter::parse("color=red").is_err());
+        assert!(filters(&["color=red".into()]).is_err());
+        assert!(filters(&["type=red".into()]).is_err());
     }
 }

@@ -1,12 +1,14 @@
 //! The system calls: each target is opened inside the container's tree, each mount attached to what was opened.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns};
 
 use super::{Recursive, Scope};
 use crate::kernel::rootfs::{Root, is_directory, path_of};
@@ -85,8 +87,33 @@ pub(super) fn keep(root: &Root, kind: &str, target: &Path) -> Result<()> {
 /// A copy of the mount at `source`, attached nowhere yet.
 pub(super) fn source(source: &Path, scope: Scope) -> Result<OwnedFd> {
     let flags = nix::libc::OPEN_TREE_CLONE | below(scope) as u32;
-    sys::open_tree(AT_FDCWD, source, flags)
-        .with_context(|| format!("bind source path does not exist: {}", source.display()))
+    let tree = match (sys::open_tree(AT_FDCWD, source, flags), in_tree_of(source)) {
+        (Err(error), Some((pid, path))) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
+            of_another(pid, &path, flags)
+        }
+        (tree, _) => tree.map_err(anyhow::Error::from),
+    };
+    tree.with_context(|| format!("bind source path does not exist: {}", source.display()))
+}
+
+/// The process, and the path in its tree, that a path below a process's `root` in `/proc` names.
+pub(super) fn in_tree_of(source: &Path) -> Option<(i32, PathBuf)> {
+    let mut parts = source.strip_prefix("/proc").ok()?.components();
+    let pid = parts.next()?.as_os_str().to_str()?.parse().ok()?;
+    let root = parts.next()?.as_os_str() == "root";
+    root.then(|| (pid, Path::new("/").join(parts.as_path())))
+}
+
+/// A copy of the mount that the process `pid` sees at `path`: a mount can be copied in its own mount namespace only, so
+/// that one is entered for the moment. Whatever lies at `path` there, it is nothing that this process could not see.
+fn of_another(pid: i32, path: &Path, flags: u32) -> Result<OwnedFd> {
+    let open = |file: String| File::open(&file).with_context(|| format!("open {file}"));
+    let own = open("/proc/self/ns/mnt".into())?;
+    let theirs = open(format!("/proc/{pid}/ns/mnt"))?;
+    setns(theirs, CloneFlags::CLONE_NEWNS).context("setns(CLONE_NEWNS)")?;
+    let tree = sys::open_tree(AT_FDCWD, path, flags);
+    setns(own, CloneFlags::CLONE_NEWNS).context("setns(CLONE_NEWNS), back")?;
+    Ok(tree?)
 }
 
 /// Gives the tree its attributes while nobody can see it. Only the mounts' own change: a source that is

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::{Scope, Step, words};
+use super::{Scope, Step, attach, words};
 use crate::lesson::{Lesson, Shell};
 
 impl fmt::Display for Step {
@@ -121,9 +121,9 @@ pub(super) fn filesystem_lesson(kind: &str) -> Lesson {
     Lesson { why, without, man }
 }
 
-pub(super) fn bind_shell(source: &Path, target: &Path, scope: Scope, attributes: u64) -> String {
+pub(super) fn bind_shell(from: &Path, target: &Path, scope: Scope, attributes: u64) -> String {
     let at = in_root(target);
-    let source = Shell::quote(&source.to_string_lossy());
+    let source = Shell::quote(&from.to_string_lossy());
     let how = if scope == Scope::Recursive {
         "--rbind"
     } else {
@@ -135,9 +135,34 @@ pub(super) fn bind_shell(source: &Path, target: &Path, scope: Scope, attributes:
     } else {
         format!("\nmount -o remount,bind,{} {at}", words.join(","))
     };
+    if let Some((pid, path)) = attach::in_tree_of(from) {
+        return format!("{}{remount}", borrow_shell(pid, &path, &at));
+    }
     format!(
         "if [ -d {source} ]; then mkdir -p {at}; else mkdir -p \"$(dirname {at})\"; [ -e {at} ] || : > {at}; fi\n\
          mount {how} {source} {at}{remount}"
+    )
+}
+
+/// The same for the directory that the process `pid` sees at `path`: no command copies a mount of another mount
+/// namespace, but four system calls do.
+fn borrow_shell(pid: i32, path: &Path, at: &str) -> String {
+    let script = format!(
+        "sub sys {{ my $answer = syscall(shift, @_); $answer >= 0 or die \"$!\\n\"; $answer }} \
+         my ($path, $at, $none) = (@ARGV, \"\"); \
+         open(my $own, \"<\", \"/proc/self/ns/mnt\") and open(my $their, \"<\", \"/proc/{pid}/ns/mnt\") or die; \
+         sys {setns}, fileno $their, {newns}; my $tree = sys {open_tree}, -100, $path, {clone}; \
+         sys {setns}, fileno $own, {newns}; sys {move_mount}, $tree, $none, -100, $at, 4;",
+        setns = libc::SYS_setns,
+        newns = libc::CLONE_NEWNS,
+        open_tree = libc::SYS_open_tree,
+        clone = libc::OPEN_TREE_CLONE as i32 | libc::AT_RECURSIVE,
+        move_mount = libc::SYS_move_mount,
+    );
+    format!(
+        "mkdir -p {at}\nperl -e {} {} {at}",
+        Shell::quote(&script),
+        Shell::quote(&path.to_string_lossy())
     )
 }
 

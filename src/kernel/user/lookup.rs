@@ -35,15 +35,22 @@ pub struct User {
     pub home: String,
 }
 
-/// Resolves `--user` (or the image's `User`; empty means root) in the tree below `root`.
+/// Resolves `--user` (or the image's `User`; empty means root) and the groups `more` in the tree below `root`.
 ///
 /// # Errors
 /// Docker's words for an unknown name or a number out of range; what is wrong with a passwd or group
 /// file that is not a readable, reasonably small, regular file.
-pub fn resolve(wanted: &str, root: impl AsFd) -> Result<User> {
+pub fn resolve(wanted: &str, more: &[String], root: impl AsFd) -> Result<User> {
     let passwd = read(&root, "etc/passwd")?;
     let group = read(&root, "etc/group")?;
-    lookup(wanted, &passwd, &group)
+    let mut user = lookup(wanted, &passwd, &group)?;
+    for word in more {
+        let gid = find_group(word, &group)?;
+        if !user.groups.contains(&gid) {
+            user.groups.push(gid);
+        }
+    }
+    Ok(user)
 }
 
 /// Resolves `--user` by the text of a passwd and a group file: pure, see [`resolve`].
@@ -301,7 +308,7 @@ mod tests {
         }
 
         fn resolve(&self, wanted: &str) -> Result<User> {
-            resolve(wanted, File::open(&self.0).unwrap())
+            resolve(wanted, &[], File::open(&self.0).unwrap())
         }
     }
 
