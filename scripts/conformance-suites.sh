@@ -22,10 +22,12 @@ validation() {  # each test is a program that speaks TAP: it has passed when it 
     done
 }
 
-# Where one test panics it takes its group along: the tests of these groups run one by one.
-declare -A apart=([huge_tlb]="invalid_tlb valid_tlb valid_rsvd_tlb" [exec]="preserve_fds_test ignore_paused_test cgroup_test
-    no_capabilities_test unset_bounding_capabilities_test new_privileges_test some_capabilities_test
-    capabilities_by_flag_test_case1 capabilities_by_flag_test_case2 mount_test")
+# Where one test panics it takes its group along, and those of cgroup_v1_cpu each ask at the same time for nearly all the
+# time of real-time tasks that there is: the tests of these groups run one by one.
+declare -A apart=([huge_tlb]="invalid_tlb valid_tlb valid_rsvd_tlb"
+    [cgroup_v1_cpu]="test_linux_cgroups_cpus test_empty_cpu test_cpu_idle_set test_cpu_idle_default"
+    [exec]="preserve_fds_test ignore_paused_test cgroup_test no_capabilities_test unset_bounding_capabilities_test
+    new_privileges_test some_capabilities_test capabilities_by_flag_test_case1 capabilities_by_flag_test_case2 mount_test")
 
 contest() {     # each group prints "1 / 2 : NAME : ok", and the reason on the next line
     local group test log code

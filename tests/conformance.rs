@@ -103,7 +103,7 @@ fn groups_of_contest_are_counted() {
         case $* in
         *'-t one') printf '1 / 3 : a : ok\\n2 / 3 : b : not ok\\n\\twhy\\n3 / 3 : c : skipped\\n# End group one\\n';;
         *'-t exec::cgroup_test') exit 101;;
-        *'-t exec::'*) printf '1 / 1 : %s : ok\\n# End group exec\\n' ${*##*::};;
+        *'-t exec::'*) all=$*; printf '1 / 1 : %s : ok\\n# End group exec\\n' ${all##*::};;
         *) exit 101;;
         esac";
     suite.program("contest", script);

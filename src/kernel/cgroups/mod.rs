@@ -32,7 +32,7 @@ mod population;
 pub mod v1;
 pub mod v2;
 
-pub use population::{State, freeze, is_frozen, kill_all, processes, remove, thaw, tidy};
+pub use population::{State, exists, freeze, is_frozen, kill_all, processes, remove, thaw, tidy};
 
 /// Where this machine has its cgroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
