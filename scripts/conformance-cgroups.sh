@@ -59,7 +59,9 @@ tidy_cgroups() {    # DIR
     for name in "${spare[@]}"; do
         [ -d "$dir/$name" ] || continue
         umount "$dir/$name"
-        # The kernel takes a hierarchy down in its own time.
-        while alive "$name" && [ $SECONDS -lt $((deadline + 3)) ]; do sleep 0.02; done
+        # The kernel takes a hierarchy down in its own time, and not at all if a group in it was not yet quite gone.
+        while sleep 0.1 && alive "$name" && [ $SECONDS -lt $((deadline + 5)) ]; do
+            mount -t cgroup -o "$name" cgroup "$dir/$name" && umount "$dir/$name"
+        done
     done
 }

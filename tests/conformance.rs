@@ -43,12 +43,15 @@ impl Suite {
     }
 }
 
-/// Those lines of `/proc/cgroups` that the script could change: controller, hierarchy, number of groups.
+/// Those lines of `/proc/cgroups` that the script could change: controller and hierarchy. Read under the lock that the
+/// script takes, so that those of another run are not seen.
 fn spare() -> Vec<String> {
+    let all = std::fs::File::open("/sys/fs/cgroup").unwrap();
+    let _lock = nix::fcntl::Flock::lock(all, nix::fcntl::FlockArg::LockExclusive).unwrap();
     let all = std::fs::read_to_string("/proc/cgroups").unwrap();
     let words = |line: &str| {
         line.split_whitespace()
-            .take(3)
+            .take(2)
             .collect::<Vec<_>>()
             .join(" ")
     };
@@ -59,8 +62,11 @@ fn spare() -> Vec<String> {
     all.lines().map(words).filter(is_spare).collect()
 }
 
+/// Where cgroups are mounted; others may mount and unmount other things meanwhile.
 fn mounts() -> String {
-    std::fs::read_to_string("/proc/self/mountinfo").unwrap()
+    let all = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let cgroups = all.lines().filter(|line| line.contains(" - cgroup"));
+    cgroups.collect::<Vec<_>>().join("\n")
 }
 
 impl Drop for Suite {
@@ -186,7 +192,7 @@ fn nothing_is_left_after_sigkill() {
     child.wait_with_output().unwrap();
     assert!(since.elapsed().as_secs() < 50, "the suite went on");
     assert_eq!(before, (spare(), mounts()));
-    for mount in mounts().lines().filter(|line| line.contains(" - cgroup")) {
+    for mount in mounts().lines() {
         let mount = std::path::Path::new(mount.split(' ').nth(4).unwrap());
         assert!(!mount.join("cgrouptest").exists(), "{mount:?}");
     }
