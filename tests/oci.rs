@@ -55,6 +55,25 @@ fn a_container_goes_through_its_states() {
 }
 
 #[test]
+fn a_group_of_the_containers_name_is_nobody_elses() {
+    let bundle = Bundle::new(RMAC_OCI, "true");
+    bundle.change(|spec| drop(spec["linux"].as_object_mut().unwrap().remove("cgroupsPath")));
+    let trees = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].map(std::path::Path::new);
+    let tree = trees.iter().find(|tree| tree.join("cgroup.procs").exists());
+    let group = tree.unwrap().join(&bundle.id);
+    std::fs::create_dir(&group).unwrap();
+    let refused = bundle.create();
+    assert!(refused.stderr.contains("there is a cgroup"), "{refused:?}");
+    assert_eq!(bundle.call(&["delete", "--force", "$ID"]).ok(), "");
+    // It was not taken for the container's.
+    std::fs::remove_dir(&group).unwrap();
+    bundle.create().ok();
+    assert!(group.exists());
+    bundle.call(&["delete", "--force", "$ID"]).ok();
+    assert!(!group.exists());
+}
+
+#[test]
 fn a_failure_is_one_line_and_one_json_line_in_the_log() {
     let bundle = Bundle::shared(RMAC_OCI, "true");
     bundle.change(|spec| spec["process"]["args"] = json!(["nosuch"]));

@@ -155,7 +155,7 @@ fn check_version(version: &str) -> Result<()> {
     }
 }
 
-/// A relative place is below rmac-oci's own group; systemd's form `slice:prefix:name` is systemd's to follow.
+/// Where nothing is said, the group has the container's ID for its name, as with runc and crun. Systemd's form `slice:prefix:name` is systemd's to follow.
 fn place_cgroup(spec: &mut Spec, id: &str, systemd: bool) -> Result<()> {
     let linux = spec
         .linux_mut()
@@ -168,7 +168,7 @@ fn place_cgroup(spec: &mut Spec, id: &str, systemd: bool) -> Result<()> {
         );
     }
     let path = match path.as_os_str().is_empty() {
-        true => Path::new("/rmac-oci").join(id),
+        true => Path::new("/").join(id),
         false => Path::new("/").join(&path),
     };
     // As the kernel would walk it, but never above the root.

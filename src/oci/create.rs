@@ -19,7 +19,7 @@ use super::bundle;
 use super::cli::CreateArgs;
 use super::log::Log;
 use super::state::{Record, Store};
-use crate::kernel::cgroups::Layout;
+use crate::kernel::cgroups::{self, Layout};
 use crate::kernel::namespaces;
 use crate::kernel::program;
 use crate::kernel::rootfs::Top;
@@ -75,6 +75,14 @@ fn make(
     // Written before anything is made, so that `delete` knows what to look for.
     store.save(&record)?;
     let layout = Layout::detect()?;
+    let group = record.cgroup()?;
+    // A container called `rmac` or `system.slice` must not share a group with what runs there: `delete` kills all.
+    if group == Path::new("/").join(&record.id) && cgroups::exists(&layout, group)? {
+        bail!(
+            "there is a cgroup {} already: give the container another ID, or a linux.cgroupsPath",
+            group.display()
+        );
+    }
     let mut plan = plan::plan_bundle(&Bundle {
         spec: &record.spec,
         layout: &layout,

@@ -74,7 +74,6 @@ pub fn delete(store: &Store, id: &str, force: bool, log: &Log) -> Result<()> {
     let layout = Layout::detect()?;
     cgroups::remove(&layout, record.cgroup()?)?;
     record.unmount()?;
-    cgroups::tidy(&layout, std::path::Path::new("/rmac-oci"))?;
     for hook in hooks::plan(&record.spec, Moment::Poststop, &record.state()) {
         // Spec: a failure is a warning, and the rest goes on.
         if let Err(error) = hook.take(None) {

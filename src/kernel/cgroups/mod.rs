@@ -32,7 +32,7 @@ mod population;
 pub mod v1;
 pub mod v2;
 
-pub use population::{State, freeze, is_frozen, kill_all, processes, remove, thaw, tidy};
+pub use population::{State, exists, freeze, is_frozen, kill_all, processes, remove, thaw, tidy};
 
 /// Where this machine has its cgroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,11 +144,11 @@ pub fn open_v2(layout: &Layout, path: &Path) -> Result<Option<OwnedFd>> {
 pub enum Step {
     /// Host: make a directory, with those above it.
     Create(PathBuf),
-    /// Host: give an empty file of a new v1 cpuset the value that its parent has.
+    /// Host: give a file of a new v1 group, in which there is nothing yet, the value that its parent has.
     Inherit {
         /// The new directory.
         dir: PathBuf,
-        /// `cpuset.cpus` or `cpuset.mems`.
+        /// `cpuset.cpus`, `cpuset.mems` or `cpu.rt_runtime_us`.
         file: &'static str,
     },
     /// Host: let the directories in this v2 directory have these controllers.
@@ -192,6 +192,11 @@ impl Step {
                 without: "nothing would say which processes belong to the container once it has forked",
                 man: "cgroups(7)",
             },
+            Step::Inherit { file, .. } if *file == v1::RT_RUNTIME => Lesson {
+                why: "a new v1 group has no processor time for real-time tasks, and no group below it can have more",
+                without: "the container's own limit of real time would fail with EINVAL",
+                man: "cgroups(7); the kernel's sched-rt-group.rst",
+            },
             Step::Inherit { .. } => Lesson {
                 why: "a new v1 cpuset has no processor and no memory node, and nothing may enter it before it has",
                 without: "entering the cgroup would fail with ENOSPC",
@@ -227,7 +232,8 @@ impl Step {
             Step::Create(dir) => format!("mkdir -p {}", quote(dir)),
             Step::Inherit { dir, file } => {
                 let (to, from) = (quote(&dir.join(file)), quote(&dir.join("..").join(file)));
-                format!("[ -n \"$(cat {to})\" ] || cat {from} > {to}")
+                let unset = v1::unset(file);
+                format!("[ \"$(cat {to})\" != '{unset}' ] || cat {from} > {to}")
             }
             Step::Enable { dir, controllers } => {
                 format!(

@@ -106,6 +106,14 @@ pub fn remove(layout: &Layout, path: &Path) -> Result<()> {
     dirs.iter().try_for_each(|dir| remove_tree(dir))
 }
 
+/// Is there a cgroup of that name, in any tree?
+///
+/// # Errors
+/// Only for a path that is none.
+pub fn exists(layout: &Layout, path: &Path) -> Result<bool> {
+    Ok(all_dirs(layout, path)?.iter().any(|dir| dir.exists()))
+}
+
 /// Removes the directory `path`, such as rmac's own `/rmac`, in every tree where nothing is in it. Kills
 /// nothing.
 ///

@@ -22,6 +22,9 @@ pub use trees::Trees;
 /// What a new cpuset must have before a process can enter.
 const CPUSET_FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 
+/// The processor time for real-time tasks: a new group has none, and cannot give what it does not have.
+pub(super) const RT_RUNTIME: &str = "cpu.rt_runtime_us";
+
 /// See [`super::plan_host`].
 pub(super) fn plan_host(
     trees: &Trees,
@@ -34,22 +37,39 @@ pub(super) fn plan_host(
     mounts.sort_by_key(|mount| trees.mount_of("freezer") == Some(*mount));
     let create = |mount: &Path| Step::Create(mount.join(below));
     let mut steps: Vec<Step> = mounts.into_iter().map(create).collect();
+    // Each level on the way, from the top, since each takes its value from the one above.
+    let mut levels: Vec<&Path> = below
+        .ancestors()
+        .filter(|p| !p.as_os_str().is_empty())
+        .collect();
+    levels.reverse();
     if wanted.contains(&"cpuset")
         && let Some(mount) = trees.mount_of("cpuset")
     {
-        // Each level on the way, from the top, since each takes its value from the one above.
-        let mut levels: Vec<&Path> = below
-            .ancestors()
-            .filter(|p| !p.as_os_str().is_empty())
-            .collect();
-        levels.reverse();
-        for level in levels {
+        for level in &levels {
             let dir = mount.join(level);
             steps.extend(CPUSET_FILES.map(|file| Step::Inherit {
                 dir: dir.clone(),
                 file,
             }));
         }
+    }
+    let cpu = resources.and_then(|resources| resources.cpu().as_ref());
+    if cpu.is_some_and(|cpu| cpu.realtime_runtime().is_some_and(|runtime| runtime > 0))
+        && let Some(mount) = trees.mount_of("cpu")
+    {
+        // The last level is the container's own, with the limit that it is to have.
+        steps.extend(
+            levels
+                .iter()
+                .rev()
+                .skip(1)
+                .rev()
+                .map(|level| Step::Inherit {
+                    dir: mount.join(level),
+                    file: RT_RUNTIME,
+                }),
+        );
     }
     if let Some(resources) = resources {
         steps.extend(limits(trees, below, resources)?);
@@ -91,13 +111,18 @@ pub fn joined<'a>(
         .collect()
 }
 
-/// Gives the empty `file` of the new cpuset `dir` the value of its parent's.
+/// What a file that can be inherited holds in a new group.
+pub(super) fn unset(file: &str) -> &'static str {
+    if file == RT_RUNTIME { "0" } else { "" }
+}
+
+/// Gives `file` of the new group `dir` the value of its parent's, unless it has one.
 pub(super) fn inherit(dir: &Path, file: &str) -> Result<()> {
     let own = fs_err::read_to_string(dir.join(file))?;
-    if !own.trim().is_empty() {
+    if own.trim() != unset(file) {
         return Ok(());
     }
-    let parent = dir.parent().context("a cpuset has a parent")?;
+    let parent = dir.parent().context("a group has a parent")?;
     let value = fs_err::read_to_string(parent.join(file))?;
     super::write(&dir.join(file), value.trim())
 }
@@ -152,6 +177,25 @@ mod tests {
             .cpu(cpu)
             .build()
             .unwrap()
+    }
+
+    #[test]
+    fn real_time_is_handed_down_to_the_level_above() {
+        let cpu = LinuxCpuBuilder::default().realtime_runtime(1000i64);
+        let resources = LinuxResourcesBuilder::default().cpu(cpu.build().unwrap());
+        let steps = plan_host(
+            &Trees::read(MOUNTS),
+            Path::new("rmac/x"),
+            Some(&resources.build().unwrap()),
+        );
+        let shown: Vec<String> = steps.unwrap().iter().map(Step::to_string).collect();
+        let base = "/sys/fs/cgroup/cpu,cpuacct/rmac";
+        let inherit = format!("write(\"{base}/cpu.rt_runtime_us\", <{base}/../cpu.rt_runtime_us>)");
+        let set = format!("write(\"{base}/x/cpu.rt_runtime_us\", \"1000\")");
+        let at = |line: &str| shown.iter().position(|s| s == line).unwrap();
+        assert_eq!(at(&inherit) + 1, at(&set), "{shown:?}");
+        let all = shown.iter().filter(|s| s.contains("rt_runtime"));
+        assert_eq!(all.count(), 2, "{shown:?}");
     }
 
     #[test]
