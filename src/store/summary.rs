@@ -1,6 +1,6 @@
 //! The summary of a container: what `ps` shows of it.
 //!
-//! A running container's summary stands on the [board](super::board), which a list reads as a whole; record and state
+//! A running container's summary stands on the [board], which a list reads as a whole; record and state
 //! are two files of some thousand bytes to be opened, read and understood. It is made from those two and is never more
 //! than a copy: to write one of them takes it away first, to give their lock back puts it there again
 //! ([`super::containers::Lock`]), and who finds none reads the two.
