@@ -72,8 +72,6 @@ fn make(
     record: Record,
     lock: &std::fs::File,
 ) -> Result<launch::Running> {
-    // Written before anything is made, so that `delete` knows what to look for.
-    store.save(&record)?;
     let layout = Layout::detect()?;
     let group = record.cgroup()?;
     // A container called `rmac` or `system.slice` must not share a group with what runs there: `delete` kills all.
@@ -83,6 +81,8 @@ fn make(
             group.display()
         );
     }
+    // Written before anything is made, so that `delete` knows what to look for.
+    store.save(&record)?;
     let mut plan = plan::plan_bundle(&Bundle {
         spec: &record.spec,
         layout: &layout,

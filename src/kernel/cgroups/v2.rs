@@ -115,11 +115,13 @@ pub(super) fn limits(tree: &Tree, below: &Path, resources: &LinuxResources) -> R
         limits.block_io(io)?;
     }
     for page in resources.hugepage_limits().iter().flatten() {
-        limits.set(
-            "hugetlb",
-            &format!("hugetlb.{}.max", page.page_size()),
-            page.limit(),
-        )?;
+        let file = |what: &str| format!("hugetlb.{}.{what}", page.page_size());
+        limits.set("hugetlb", &file("max"), page.limit())?;
+        // The specification: when they are reserved, where the kernel can (since Linux 5.7), and when they are used.
+        limits.steps.push(Step::SetIfThere {
+            file: limits.dir.join(file("rsvd.max")),
+            value: page.limit().to_string(),
+        });
     }
     let mut files: Vec<_> = resources.unified().iter().flatten().collect();
     files.sort();
@@ -256,7 +258,8 @@ impl Limits<'_> {
 mod tests {
     use super::*;
     use oci_spec::runtime::{
-        LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResourcesBuilder,
+        LinuxCpuBuilder, LinuxHugepageLimitBuilder, LinuxMemoryBuilder, LinuxPidsBuilder,
+        LinuxResourcesBuilder,
     };
 
     fn tree(controllers: &[&str]) -> Tree {
@@ -264,6 +267,47 @@ mod tests {
             mount: "/sys/fs/cgroup".into(),
             controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
         }
+    }
+
+    #[test]
+    fn huge_pages_are_limited_when_used_and_when_reserved() {
+        let page = LinuxHugepageLimitBuilder::default()
+            .page_size("2MB")
+            .limit(4 << 20);
+        let resources = LinuxResourcesBuilder::default()
+            .hugepage_limits(vec![page.build().unwrap()])
+            .build()
+            .unwrap();
+        let steps = limits(&tree(&["hugetlb"]), Path::new("x"), &resources).unwrap();
+        let file = |name: &str| Path::new("/sys/fs/cgroup/x").join(name);
+        let value = "4194304".to_owned();
+        let wanted = [
+            Step::Set {
+                file: file("hugetlb.2MB.max"),
+                value: value.clone(),
+            },
+            Step::SetIfThere {
+                file: file("hugetlb.2MB.rsvd.max"),
+                value,
+            },
+        ];
+        assert_eq!(steps, wanted);
+    }
+
+    #[test]
+    fn a_file_that_the_kernel_has_not_is_passed_over_and_another_is_written() {
+        let dir = std::env::temp_dir().join(format!("rmac-if-there-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let step = |name: &str| Step::SetIfThere {
+            file: dir.join(name),
+            value: "7".into(),
+        };
+        step("absent").take().unwrap();
+        std::fs::write(dir.join("present"), "").unwrap();
+        step("present").take().unwrap();
+        assert_eq!(std::fs::read_to_string(dir.join("present")).unwrap(), "7");
+        assert!(!dir.join("absent").exists());
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -46,11 +46,9 @@ pub(in crate::kernel::cgroups) fn limits(
         limits.block_io(io)?;
     }
     for page in resources.hugepage_limits().iter().flatten() {
-        limits.set(
-            "hugetlb",
-            &format!("hugetlb.{}.limit_in_bytes", page.page_size()),
-            page.limit(),
-        )?;
+        let file = |what: &str| format!("hugetlb.{}.{what}", page.page_size());
+        limits.set("hugetlb", &file("limit_in_bytes"), page.limit())?;
+        limits.add("hugetlb", &file("rsvd.limit_in_bytes"), page.limit());
     }
     if let Some(network) = resources.network() {
         if let Some(class) = network.class_id() {
@@ -93,6 +91,19 @@ impl Limits<'_> {
             value: value.to_string(),
         });
         Ok(())
+    }
+
+    /// What the kernel may not have, beside what it has: the specification wants huge pages limited when they are
+    /// reserved, where it can (since Linux 5.7), and when they are used.
+    fn add(&mut self, controller: &str, file: &str, value: impl ToString) {
+        self.steps.extend(
+            self.trees
+                .mount_of(controller)
+                .map(|mount| Step::SetIfThere {
+                    file: mount.join(self.below).join(file),
+                    value: value.to_string(),
+                }),
+        );
     }
 
     fn set_if(&mut self, controller: &str, file: &str, value: Option<impl ToString>) -> Result<()> {
