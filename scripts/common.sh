@@ -7,14 +7,23 @@ cache=${RMAC_FIXTURES:-$repo/target/fixtures}
 
 die() { echo "${0##*/}: $*" >&2; exit 1; }
 
+missing() {    # PROGRAM=PACKAGE...: prints the packages of what is not there
+    local pair
+    for pair in "$@"; do command -v "${pair%%=*}" >/dev/null || echo "${pair##*=}"; done
+}
+
 need() {    # PROGRAM=PACKAGE...: installs what is missing
-    local pair missing=()
-    for pair in "$@"; do command -v "${pair%%=*}" >/dev/null || missing+=("${pair##*=}"); done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    echo "${0##*/}: installing ${missing[*]}" >&2
-    apt-get -qq update >/dev/null 2>&1 || true
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${missing[@]}" \
-        >/dev/null 2>&1 || die "cannot install ${missing[*]}: is there a network, and are you root?"
+    [ -n "$(missing "$@")" ] || return 0
+    # Tests run side by side, and apt-get(8) does not wait for another one: one installs, the others find it there.
+    (
+        flock 7
+        mapfile -t packages < <(missing "$@")
+        [ ${#packages[@]} -gt 0 ] || exit 0
+        echo "${0##*/}: installing ${packages[*]}" >&2
+        apt-get -qq update >/dev/null 2>&1 || true
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${packages[@]}" \
+            >/dev/null 2>&1 || die "cannot install ${packages[*]}: is there a network, and are you root?"
+    ) 7</usr || exit
 }
 
 from_deb() {    # PACKAGE PATH...: files of a Debian package that is unpacked, not installed

@@ -71,7 +71,11 @@ impl Wanted {
         let made = |key| -> Result<Vec<Timestamp>> {
             let names = filters.values(key);
             names
-                .map(|name| Ok(containers::find(home, name)?.created))
+                .map(|name| {
+                    // As exact as a summary has it, in which the same moment must not be later.
+                    let made = containers::find(home, name)?.created.as_microsecond();
+                    Ok(Timestamp::from_microsecond(made)?)
+                })
                 .collect()
         };
         Ok(Wanted {
