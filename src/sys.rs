@@ -11,6 +11,7 @@ pub mod inet;
 pub mod keys;
 pub mod owners;
 pub mod packet;
+pub mod resolver;
 pub mod rest;
 pub mod scheduling;
 pub mod seccomp;

@@ -44,6 +44,8 @@ pub struct PullOptions<'a> {
     pub limits: Limits,
     /// Time-outs and retries.
     pub patience: Patience,
+    /// Called once, while there is one thread of ours, before a registry's name is looked up.
+    pub before_lookup: fn(),
 }
 
 impl<'a> PullOptions<'a> {
@@ -55,6 +57,7 @@ impl<'a> PullOptions<'a> {
             progress,
             limits: Limits::DEFAULT,
             patience: Patience::default(),
+            before_lookup: || (),
         }
     }
 }
@@ -101,6 +104,7 @@ impl Store {
         let conf = RegistriesConf::system()?;
         let alias = conf.alias(text, name)?;
         let real = alias.as_ref().unwrap_or(name);
+        (options.before_lookup)();
         let registry = Registry::new(real, &conf, options.patience)?;
         let progress = options.progress;
         progress.line(&format!(

@@ -16,6 +16,7 @@ use crate::out::stream::{out, outln};
 use crate::out::{self, Columns, Format};
 use crate::store::containers::{self, Record};
 use crate::store::{Home, short};
+use crate::sys;
 
 const COLUMNS: Columns = Columns {
     shown: &[
@@ -44,6 +45,7 @@ const WITH_DIGESTS: Columns = Columns {
 pub fn pull(home: &Home, args: &PullArgs) -> Result<u8> {
     let progress = progress(args.quiet);
     let mut options = PullOptions::new(&progress);
+    options.before_lookup = sys::resolver::limit_to_files_and_dns;
     options.platform = args.platform.as_deref().map(str::parse).transpose()?;
     let name: ImageName = args.image.parse()?;
     store(home)?.pull(&args.image, &options)?;

@@ -30,6 +30,7 @@ use crate::supervise::client::{self, Options};
 use crate::supervise::monitor::OnFailure;
 use crate::supervise::start::{self, Attach, How};
 use crate::supervise::{self, claims, heal, names, rootless, sharing};
+use crate::sys;
 
 /// `rmac run`.
 pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
@@ -292,6 +293,7 @@ fn image(home: &Home, args: &ContainerArgs) -> Result<Image> {
         Progress::lines(std::io::stderr())
     };
     let mut options = PullOptions::new(&progress);
+    options.before_lookup = sys::resolver::limit_to_files_and_dns;
     options.policy = match args.pull {
         Pull::Always => PullPolicy::Always,
         Pull::Missing => PullPolicy::Missing,
