@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! host                                   child
-//! host steps, and wire steps before or beside them (see `ahead`)
+//! host steps, and beside them the wire steps that need no child (see `early`, `ahead`)
 //! clone3 ------------------------------> (born)
 //! wire steps that are left               prepare steps: tree, mounts, pivot
 //! "go" --------------------------------> (was waiting)
@@ -16,11 +16,14 @@
 mod ahead;
 mod birth;
 mod child;
+mod early;
 mod failure;
+mod made;
 mod taken;
 mod talk;
 
-pub use ahead::{Ahead, Early};
+pub use ahead::{Ahead, fits};
+pub use early::{Begun, Early};
 pub use failure::Failure;
 pub use taken::{forget, undo};
 pub use talk::open_gate;
@@ -151,7 +154,7 @@ pub fn launch_at(
 pub fn launch_from(
     plan: &Plan,
     mut place: Place,
-    ahead: Ahead,
+    mut ahead: Ahead,
     telling: Telling,
     listener: &mut dyn Listener,
 ) -> Result<Running, Failure> {
@@ -164,17 +167,21 @@ pub fn launch_from(
         host: 0,
         wired: 0,
     };
-    let outcome = host_and_ahead(plan, &mut place, &mut taken, ahead, listener)
-        .and_then(|times| attempt(plan, &mut place, &mut taken, times, telling, listener));
-    outcome.inspect_err(|_| taken.undo(&mut place))
+    let outcome = host_and_ahead(plan, &mut place, &mut taken, &mut ahead, listener)
+        .and_then(|()| attempt(plan, &mut place, &mut taken, &mut ahead, telling, listener));
+    outcome.inspect_err(|_| {
+        // Whoever makes the network must have ended before it is taken back.
+        let _ = ahead.arrive(&mut place, &mut taken);
+        taken.undo(&mut place);
+    })
 }
 
-/// All but the host's steps and what came before or beside them; that took `times`.
+/// All but the host's steps, and what comes before or beside them.
 fn attempt(
     plan: &Plan,
     place: &mut Place,
     taken: &mut Taken<'_>,
-    times: Vec<Duration>,
+    ahead: &mut Ahead,
     telling: Telling,
     listener: &mut dyn Listener,
 ) -> Result<Running, Failure> {
@@ -182,8 +189,6 @@ fn attempt(
     let (pid, pidfd, ours) = clone(plan, place, telling)?;
     listener.took(Side::Host, &plan.clone, before.elapsed());
     let mounts = place.hold_mounts.then(|| namespaces::mounts_of(pid));
-    let steps = plan.wire.iter().zip(times);
-    steps.for_each(|(step, time)| listener.took(Side::Host, step, time));
     let wires = !plan.wire.is_empty() && !child::wires_itself(plan, place);
     let open = || match (&place.netns, &plan.netns) {
         (Some(netns), _) => netns.try_clone().context("duplicate a descriptor"),
@@ -192,7 +197,12 @@ fn attempt(
     };
     let netns = wires.then(|| open().ok()).flatten();
     let wired = map(plan, place, pid, &ours, listener)
-        .and_then(|()| wire(plan, place, taken, netns.as_ref(), listener));
+        .and_then(|()| ahead.arrive(place, taken))
+        .and_then(|times| {
+            let steps = plan.wire.iter().zip(times);
+            steps.for_each(|(step, time)| listener.took(Side::Host, step, time));
+            wire(plan, place, taken, netns.as_ref(), listener)
+        });
     // On Linux a socket that closes without "go" ends the child, so it needs no killing here.
     let mut born = None;
     let started = wired.and_then(|()| converse(plan, place, &ours, listener, &mut born));
@@ -224,24 +234,21 @@ fn attempt(
     }
 }
 
-/// Takes the host's steps, and beside them what can be wired already and is not yet; the times of that.
+/// Takes the host's steps, and beside them what can be wired already, where nobody else does that.
 fn host_and_ahead(
     plan: &Plan,
     place: &mut Place,
     taken: &mut Taken<'_>,
-    ahead: Ahead,
+    ahead: &mut Ahead,
     listener: &mut dyn Listener,
-) -> Result<Vec<Duration>, Failure> {
-    if !ahead::fits(plan, place) {
-        host(plan, place, &mut taken.host, listener)?;
-        return Ok(vec![]);
+) -> Result<(), Failure> {
+    if place.rootless || !fits(plan) {
+        return host(plan, place, &mut taken.host, listener);
     }
     let work = || host(plan, place, &mut taken.host, listener);
-    let (hosted, mut ahead) = ahead::beside(plan, ahead, work);
+    let (hosted, made) = ahead.beside(plan, work);
     ahead.hand_to(place);
-    taken.wired = ahead.wired;
-    hosted.and(ahead.outcome)?;
-    Ok(ahead.times)
+    hosted.and(made)
 }
 
 /// Takes the host's steps; `taken` says how many.

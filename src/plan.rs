@@ -72,6 +72,15 @@ impl Plan {
     pub fn child(&self) -> impl Iterator<Item = &Step> {
         self.prepare.iter().chain(&self.enter)
     }
+
+    /// Has the root changed by `way` instead of pivot_root(2), if it would be changed by that.
+    pub fn change_root_by(&mut self, way: &rootfs::Step) {
+        for step in self.prepare.iter_mut().chain(&mut self.enter) {
+            if let Step::Rootfs(pivot @ rootfs::Step::Pivot) = step {
+                pivot.clone_from(way);
+            }
+        }
+    }
 }
 
 /// What the plan needs beside the spec: what the host has decided.
@@ -136,7 +145,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
         .collect();
     prepare.extend(join.into_iter().chain(unshare).map(Step::Namespace));
     prepare.extend(tree::steps(spec, root, mounts)?);
-    prepare.extend(leave_host(spec));
+    prepare.extend(tree::leave_host(spec));
 
     Ok(Plan {
         host,
@@ -198,7 +207,7 @@ pub fn plan_bundle(bundle: &Bundle<'_>) -> Result<Plan> {
     prepare.extend(tree::steps(spec, vec![directory], mounts)?);
 
     let mut enter_steps: Vec<Step> = hooks(Moment::CreateContainer).collect();
-    enter_steps.extend(leave_host(spec));
+    enter_steps.extend(tree::leave_host(spec));
     enter_steps.extend(enter(spec, process, First::Waiting, bundle.keyring)?);
     let gate = enter_steps
         .iter()
@@ -327,21 +336,6 @@ fn files(inputs: &Inputs<'_>) -> Vec<identity::Step> {
         file("hosts", inputs.hosts.to_owned()),
         file("resolv.conf", inputs.resolv_conf.to_owned()),
     ]
-}
-
-/// The change of the root, after which only the container's files are in reach; then the root can become
-/// read-only: what runs before, such as a hook, may still write to it.
-fn leave_host(spec: &Spec) -> Vec<Step> {
-    if !namespaces::listed(spec, LinuxNamespaceType::Mount) {
-        return vec![Step::Rootfs(rootfs::Step::Chroot)];
-    }
-    let mut steps = vec![Step::Rootfs(rootfs::Step::Pivot)];
-    let root = spec.root().as_ref();
-    if root.is_some_and(|root| root.readonly() == Some(true)) {
-        steps.push(Step::Rootfs(rootfs::Step::ReadOnly));
-    }
-    steps.extend(rootfs::at_last(spec).map(|flags| Step::Rootfs(rootfs::Step::Private(flags))));
-    steps
 }
 
 /// From a process in the right place to the program. The seccomp filter is loaded while the process

@@ -194,21 +194,7 @@ impl Step {
         match self {
             Step::Namespace(step) => step.take(&mut place.container),
             Step::Cgroup(step) => step.take(),
-            Step::Rootfs(step @ (rootfs::Step::Overlay { .. } | rootfs::Step::Directory(_))) => {
-                place.root = Some(step.make_root()?);
-                Ok(())
-            }
-            Step::Rootfs(step @ rootfs::Step::Stack { .. }) => {
-                place.tree = Some(step.take_stack(&place.lent)?);
-                Ok(())
-            }
-            Step::Rootfs(step @ rootfs::Step::Attach(_)) => {
-                let tree = place.tree.take().context("the host has stacked no tree")?;
-                place.root = Some(step.attach(tree)?);
-                Ok(())
-            }
-            Step::Rootfs(step @ rootfs::Step::Private(_)) => step.take_first(),
-            Step::Rootfs(step) => step.take(tree(&place.root)?),
+            Step::Rootfs(step) => place.take_rootfs(step),
             Step::Mount(step @ mounts::Step::Fetch(_)) => {
                 step.take_fetch(&place.lent, &mut place.fetched)
             }
@@ -281,6 +267,23 @@ impl Place {
                 .context("open /dev")?,
         };
         Ok(self.dev.insert(dev))
+    }
+
+    fn take_rootfs(&mut self, step: &rootfs::Step) -> Result<()> {
+        match step {
+            rootfs::Step::Overlay { .. } | rootfs::Step::Directory(_) => {
+                self.root = Some(step.make_root()?);
+            }
+            rootfs::Step::Stack { .. } => self.tree = Some(step.take_stack(&self.lent)?),
+            rootfs::Step::Attach(_) => {
+                let tree = self.tree.take().context("the host has stacked no tree")?;
+                self.root = Some(step.attach(tree)?);
+            }
+            rootfs::Step::Private(_) => step.take_first()?,
+            rootfs::Step::Exchange => self.root = Some(step.exchange(tree(&self.root)?)?),
+            _ => step.take(tree(&self.root)?)?,
+        }
+        Ok(())
     }
 
     fn take_conflict(&mut self, step: &conflict::Step) -> Result<()> {

@@ -359,3 +359,41 @@ fn a_list_shows_what_its_filters_let_through() {
         lab.sh(&format!("rmac {wrong}")).says(said).ended(1);
     }
 }
+
+#[test]
+fn mounts_travel_as_the_volume_says() {
+    let lab = Lab::with_image();
+    let image = lab.image();
+    let shared = lab.scratch().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    let at = shared.display();
+    // Each way: a mount of the host's that comes later, and one that a privileged container makes.
+    let script = |propagation: &str| {
+        format!(
+            "mount --bind {at} {at} && mount --make-shared {at} && mkdir -p {at}/host {at}/own
+             rmac run -d --name peer --privileged -v {at}:/data:{propagation} {image} sleep 600 > {at}.id
+             mount -t tmpfs tmpfs {at}/host && touch {at}/host/file && rmac exec peer ls /data/host
+             rmac exec peer sh -c 'mount -t tmpfs tmpfs /data/own && touch /data/own/mine' && ls {at}/own
+             rmac rm -f peer > {at}.id; mountpoint -q {at}/own && umount {at}/own
+             umount {at}/host && umount {at}"
+        )
+    };
+    assert_eq!(lab.sh(&script("rprivate")).stdout, "");
+    assert_eq!(lab.sh(&script("rslave")).stdout, "file\n");
+    assert_eq!(lab.sh(&script("rshared")).stdout, "file\nmine\n");
+    let private = |propagation: &str| {
+        let volume = format!("{at}:/data:{propagation}");
+        lab.sh(&format!(
+            "mount --bind {at} {at} && mount --make-private {at}; rmac run --rm -v {volume} {image} true; code=$?; umount {at}; exit $code"
+        ))
+    };
+    private("rshared")
+        .says(&format!(
+            "path {at} is mounted on {at} but it is not a shared mount"
+        ))
+        .ended(125);
+    private("rslave")
+        .says("but it is not a shared or slave mount")
+        .ended(125);
+    lab.no_leaks();
+}

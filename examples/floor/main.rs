@@ -28,7 +28,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
-use rmac::sys::{self, Clone, FsContext};
+use rmac::sys::mounts::FsContext;
+use rmac::sys::{self, Clone};
 
 mod filter;
 mod tree;
@@ -223,7 +224,7 @@ impl Run<'_> {
         overlay.set("upperdir", &self.dir.join("upper"))?;
         overlay.set("workdir", &self.dir.join("work"))?;
         let tree = overlay.mount(0)?;
-        Ok(sys::move_mount(
+        Ok(sys::mounts::move_mount(
             tree.as_fd(),
             fs::File::open(root)?.as_fd(),
         )?)

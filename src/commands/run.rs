@@ -19,7 +19,6 @@ use crate::explain::script;
 use crate::kernel::capabilities::{self, Base};
 use crate::kernel::cgroups::Layout;
 use crate::kernel::ids::Table;
-use crate::launch::Early;
 use crate::out::stream::{errln, out, outln};
 use crate::request::{NetworkMode, Request, Userns};
 use crate::spec;
@@ -46,8 +45,8 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
         vec![]
     };
     let own = (!args.dry_run).then_some(&request);
-    let mut early = own.and_then(start::network_ahead);
-    let (record, claim) = make(home, &args.container, request, early.as_mut())?;
+    let early = own.and_then(start::network_ahead);
+    let (record, claim) = make(home, &args.container, request)?;
     if args.dry_run {
         return dry_run(home, &record, &known);
     }
@@ -102,7 +101,7 @@ fn dry_run(home: &Home, record: &Record, known: &[volumes::Volume]) -> Result<u8
 /// `rmac create`.
 pub fn create(home: &Home, args: &CreateArgs) -> Result<u8> {
     let request = request::request(&args.container)?;
-    let (record, _claim) = make(home, &args.container, request, None)?;
+    let (record, _claim) = make(home, &args.container, request)?;
     State::created().save(home, &record.id)?;
     outln!("{}", record.id);
     Ok(0)
@@ -133,14 +132,8 @@ pub fn options(request: &Request, proxy_signals: bool) -> Result<Options> {
     })
 }
 
-/// Makes the container: its record, its name, its addresses; nothing runs yet. Its network is gone on with as soon as
-/// it has addresses.
-fn make(
-    home: &Home,
-    args: &ContainerArgs,
-    mut request: Request,
-    early: Option<&mut Early>,
-) -> Result<(Record, Claim)> {
+/// Makes the container: its record, its name, its addresses; nothing runs yet.
+fn make(home: &Home, args: &ContainerArgs, mut request: Request) -> Result<(Record, Claim)> {
     if let Some(name) = &args.name {
         check_name(name)?;
     }
@@ -178,7 +171,7 @@ fn make(
         ids: None,
         endpoints: vec![],
     };
-    let made = fill(home, &mut record, args, &networks, early);
+    let made = fill(home, &mut record, args, &networks);
     made.inspect_err(|_| heal::discard(home, &record))?;
     Ok((record, claim))
 }
@@ -188,7 +181,6 @@ fn fill(
     record: &mut Record,
     args: &ContainerArgs,
     networks: &[crate::net::network::Network],
-    early: Option<&mut Early>,
 ) -> Result<()> {
     if let Some(Userns::Auto { size, uids, gids }) = &record.request.userns {
         let first = ids::claim(home, &record.id, *size)?;
@@ -208,9 +200,6 @@ fn fill(
             let endpoint = claims::claim(home, network, record, wanted)?;
             record.endpoints.push(endpoint);
         }
-    }
-    if let Some(early) = early {
-        start::network_of(home, record, early);
     }
     if record.image_config.volumes().is_some()
         || record.request.binds.iter().any(|b| b.volume.is_some())

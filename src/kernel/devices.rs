@@ -303,8 +303,8 @@ fn show_hosts(parent: BorrowedFd<'_>, name: &Path, path: &Path, number: u64) -> 
     let at = openat(parent, name, at, Mode::empty())?;
     let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
     let flags = libc::OPEN_TREE_CLONE | libc::AT_EMPTY_PATH as u32;
-    let tree = sys::open_tree(node.as_fd(), Path::new(""), flags).map_err(errno)?;
-    sys::move_mount(tree.as_fd(), at.as_fd()).map_err(errno)
+    let tree = sys::mounts::open_tree(node.as_fd(), Path::new(""), flags).map_err(errno)?;
+    sys::mounts::move_mount(tree.as_fd(), at.as_fd()).map_err(errno)
 }
 
 /// Calls `make` with the directory that `path` lies in, which is made where it is missing, and the last

@@ -27,6 +27,7 @@ use super::rootfs::Root;
 use crate::lesson::{Lesson, Shell};
 use told::in_root;
 
+pub use attach::{SYS, sysfs};
 pub use copy::tree as copy_tree;
 pub use fetch::{Fetched, Which, fetch, lenders};
 
@@ -74,8 +75,8 @@ pub enum Step {
     },
     /// Host: copy the mount that a [`Step::Bind`] wants, for the child to attach.
     Fetch(Box<Step>),
-    /// Attach at this path what the host has copied.
-    Attach(PathBuf),
+    /// Attach what the host has copied for this [`Step::Bind`].
+    Attach(Box<Step>),
     /// A tmpfs that begins with what the image has there.
     CopyUp {
         /// Where in the container.
@@ -99,6 +100,15 @@ pub enum Step {
     /// Allow only reading of a file system that was mounted before, now that all is in it; what is mounted there stays
     /// as it is.
     Seal(PathBuf),
+}
+
+/// Whether a file system can be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It can.
+    ReadWrite,
+    /// It can be read only.
+    ReadOnly,
 }
 
 /// How much a bind mount shows.
@@ -198,8 +208,8 @@ impl Step {
                 man: "mount(2), MS_BIND; open_tree(2)",
             },
             Step::Fetch(_) => Lesson {
-                why: "only the host may walk its directories and say whose files show as whose, so it makes the mount, and the container attaches it",
-                without: "the container's root, who is nobody on the host, could not reach the file, nor write to it",
+                why: "only the host may walk its directories and say whose files show as whose, and mounts travel to and from its own mounts only, so it makes the mount, and the container attaches it",
+                without: "the container's root, where it is nobody on the host, could not reach the file, nor write to it; and what is mounted below it later would not show on the other side",
                 man: "open_tree(2), mount_setattr(2)",
             },
             Step::Attach(_) => Lesson {
@@ -264,7 +274,9 @@ impl Step {
                 attributes | recursive.set,
             )),
             Step::Fetch(bind) => Shell::Note(format!("{bind}: below, by the container's part")),
-            Step::Attach(target) => Shell::Note(format!("move_mount to {}", target.display())),
+            // A script has no descriptors to hand on: the mount is made late, and nothing travels.
+            Step::Attach(bind) if fetch::travels(bind) => bind.shell(),
+            Step::Attach(bind) => Shell::Note(format!("{bind}: move_mount")),
             Step::CopyUp { target, data, .. } => Shell::Bash(format!(
                 "copy=$(mktemp -d) && cp -a {at}/. \"$copy\" && mount -t tmpfs -o {} tmpfs {at} && cp -a \"$copy\"/. {at}",
                 Shell::quote(data),
@@ -287,6 +299,14 @@ impl Step {
         }
     }
 
+    /// Where a [`Step::Bind`] shows its source.
+    fn target(&self) -> Option<&Path> {
+        match self {
+            Step::Bind { target, .. } => Some(target),
+            _ => None,
+        }
+    }
+
     /// Takes [`Step::Fetch`]: by the host, who has made the user namespaces `lent`.
     pub fn take_fetch(&self, lent: &[(Table, OwnedFd)], fetched: &mut Fetched) -> Result<()> {
         match self {
@@ -306,7 +326,12 @@ impl Step {
                 data,
             } => {
                 let at = attach::filesystem_target(root, kind, target)?;
-                match attach::filesystem(&at, kind, source, *flags, data) {
+                let ready = fetched.iter().find(|(path, _)| path == target);
+                let mounted = match ready.filter(|_| kind == "sysfs") {
+                    Some((_, tree)) => attach::ready(tree, &at, *flags),
+                    None => attach::filesystem(&at, kind, source, *flags, data),
+                };
+                match mounted {
                     Err(Errno::EBUSY) if kind == "cgroup2" => {
                         attach::cgroup_over_another(root, target, source, *flags)
                     }
@@ -333,10 +358,12 @@ impl Step {
                 data,
             } => attach::copy_up(root, target, *flags, data),
             Step::Fetch(_) => Ok(()),
-            Step::Attach(target) => {
-                let tree = fetched.iter().find(|(path, _)| path == target);
+            Step::Attach(bind) => {
+                let tree = fetched
+                    .iter()
+                    .find(|(path, _)| Some(&**path) == bind.target());
                 tree.context("the host has not fetched it")
-                    .and_then(|(_, tree)| attach::bind(root, tree, target))
+                    .and_then(|(target, tree)| attach::bind(root, tree, target))
             }
             Step::Propagation { target, flags } => attach::propagation(root, target, *flags),
             Step::Mask(path) => attach::mask(root, path),

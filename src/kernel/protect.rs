@@ -31,12 +31,12 @@ pub fn protect() -> Result<()> {
         return Ok(());
     }
     let flags = nix::libc::OPEN_TREE_CLONE;
-    let tree = match sys::open_tree(nix::fcntl::AT_FDCWD, EXE.as_ref(), flags) {
+    let tree = match sys::mounts::open_tree(nix::fcntl::AT_FDCWD, EXE.as_ref(), flags) {
         // Root of a user namespace alone, in a mount namespace that is not its own.
         Err(error) if error.raw_os_error() == Some(nix::libc::EPERM) => return protect_own_file(),
         tree => tree.context("open_tree our own program")?,
     };
-    sys::mount_setattr(tree.as_fd(), 0, nix::libc::MOUNT_ATTR_RDONLY, 0, 0)
+    sys::mounts::mount_setattr(tree.as_fd(), 0, nix::libc::MOUNT_ATTR_RDONLY, 0, 0)
         .context("make our own program read-only")?;
     again(&tree)
 }

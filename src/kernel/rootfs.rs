@@ -26,7 +26,7 @@ mod propagation;
 mod root;
 mod stack;
 
-pub use change::{Top, detach};
+pub use change::{Top, detach, pivot_takes_long};
 pub use propagation::{at_first, at_last};
 pub use root::Root;
 pub use stack::{Marks, id_mapped, read_only};
@@ -68,6 +68,8 @@ pub enum Step {
     Directory(PathBuf),
     /// Make the tree the root of this mount namespace and let go of the host's.
     Pivot,
+    /// The same where the machine has many processes: pivot_root(2) asks each of them whether its root is the old one.
+    Exchange,
     /// The same where pivot_root(2) cannot be had, as on a ramdisk: put the tree on top of the host's root.
     MoveRoot,
     /// Make the tree the root of this process alone: where the container shares the host's mounts.
@@ -111,6 +113,11 @@ impl Step {
                 why: "the tree becomes the root of the mount namespace, and the host's root is unmounted from it",
                 without: "the host's files would still be reachable: chroot alone can be left again",
                 man: "pivot_root(2)",
+            },
+            Step::Exchange => Lesson {
+                why: "as pivot_root, but for this process only, which is alone in its mount namespace: pivot_root asks each process of the machine whether its root is the old one",
+                without: "the start would take longer the more processes the machine has",
+                man: "pivot_root(2), open_tree(2), setns(2)",
             },
             Step::MoveRoot => Lesson {
                 why: "the first root of a machine, a ramdisk, cannot be exchanged by pivot_root; moving a mount over it hides it",
@@ -162,7 +169,8 @@ impl Step {
                 "root={path}\nmount --rbind \"$root\" \"$root\"",
                 path = Shell::quote(&path.to_string_lossy())
             )),
-            Step::Pivot => Shell::Perl(format!(
+            // In a script the shorter way does as well.
+            Step::Pivot | Step::Exchange => Shell::Perl(format!(
                 "sys pivot_root => {}, \".\", \".\";\nsys umount2 => {}, \".\", 2;  # MNT_DETACH\nchdir '/';",
                 nix::libc::SYS_pivot_root,
                 nix::libc::SYS_umount2
@@ -191,7 +199,8 @@ impl Step {
                     other => other.with_context(|| format!("{self}"))?,
                 };
                 let at = open_directory(at)?;
-                sys::move_mount(tree.as_fd(), at.as_fd()).context("move_mount the overlay")?;
+                sys::mounts::move_mount(tree.as_fd(), at.as_fd())
+                    .context("move_mount the overlay")?;
                 Ok(Root::new(tree))
             }
             Step::Directory(path) => {
@@ -233,22 +242,33 @@ impl Step {
             bail!("{self} attaches nothing");
         };
         let at = open_directory(at)?;
-        sys::move_mount(tree.as_fd(), at.as_fd()).context("move_mount the overlay")?;
+        sys::mounts::move_mount(tree.as_fd(), at.as_fd()).context("move_mount the overlay")?;
         Ok(Root::new(tree))
+    }
+
+    /// Takes [`Step::Exchange`] of the tree `root`; what it is then.
+    pub fn exchange(&self, root: &Root) -> Result<Root> {
+        change::exchange(root)
+            .map(Root::new)
+            .with_context(|| self.to_string())
     }
 
     /// Takes the step, for those that do not make the tree.
     pub fn take(&self, root: &Root) -> Result<()> {
         match self {
             Step::Private(_) | Step::Overlay { .. } | Step::Directory(_) => Ok(()),
-            Step::Stack { .. } | Step::Attach(_) => Ok(()),
+            Step::Stack { .. } | Step::Attach(_) | Step::Exchange => Ok(()),
             Step::Pivot => change::pivot(root),
             Step::MoveRoot => change::move_root(root),
             Step::Chroot => change::chroot(root),
-            Step::ReadOnly => {
-                sys::mount_setattr(root.top().as_fd(), 0, nix::libc::MOUNT_ATTR_RDONLY, 0, 0)
-                    .context("mount_setattr the root")
-            }
+            Step::ReadOnly => sys::mounts::mount_setattr(
+                root.top().as_fd(),
+                0,
+                nix::libc::MOUNT_ATTR_RDONLY,
+                0,
+                0,
+            )
+            .context("mount_setattr the root"),
         }
     }
 
@@ -293,6 +313,10 @@ impl fmt::Display for Step {
             Step::Attach(at) => write!(f, "move_mount(the overlay, {at:?})"),
             Step::Directory(path) => write!(f, "mount({path:?}, {path:?}, NULL, MS_BIND|MS_REC)"),
             Step::Pivot => write!(f, "pivot_root(\".\", \".\"), umount2(\".\", MNT_DETACH)"),
+            Step::Exchange => write!(
+                f,
+                "open_tree(\".\", OPEN_TREE_CLONE|AT_RECURSIVE), umount2(\"/\", MNT_DETACH), setns(\"/proc/self/ns/mnt\"), move_mount(the tree, \"/\"), chroot(\".\")"
+            ),
             Step::MoveRoot => write!(f, "mount(\".\", \"/\", NULL, MS_MOVE), chroot(\".\")"),
             Step::Chroot => write!(f, "chroot(\".\")"),
             Step::ReadOnly => write!(f, "mount_setattr(\"/\", MOUNT_ATTR_RDONLY)"),

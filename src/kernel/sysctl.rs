@@ -15,7 +15,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::namespaces;
 use crate::lesson::{Lesson, Shell};
-use crate::sys::FsContext;
+use crate::sys::mounts::FsContext;
 
 /// What can be done about settings.
 #[derive(Debug, Clone, PartialEq, Eq)]

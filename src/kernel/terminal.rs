@@ -141,9 +141,10 @@ impl Step {
         let pty = open_pty(root, *size)?;
         let console = root.make_file(Path::new("/dev/console"))?;
         let flags = nix::libc::OPEN_TREE_CLONE | nix::libc::AT_EMPTY_PATH as u32;
-        let tree = sys::open_tree(pty.slave.as_fd(), Path::new(""), flags)
+        let tree = sys::mounts::open_tree(pty.slave.as_fd(), Path::new(""), flags)
             .context("open_tree the terminal")?;
-        sys::move_mount(tree.as_fd(), console.as_fd()).context("move_mount onto /dev/console")?;
+        sys::mounts::move_mount(tree.as_fd(), console.as_fd())
+            .context("move_mount onto /dev/console")?;
         Ok(Some(pty))
     }
 

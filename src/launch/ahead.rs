@@ -1,135 +1,37 @@
-//! The part of the wiring that does not wait for the container: its network namespace and its links.
+//! The part of the wiring that does not wait for the container's first process, as the launch sees it.
 //!
-//! Of all namespaces the kernel takes longest over a network namespace (0.8 ms), and a link and the answers of
-//! the LAN take longer still. None of that needs the container's first process. So it is done before that is
-//! there, by a thread that leaves for a new network namespace; the process is then born without one, and enters this
-//! as the first thing it does. unshare(2), setns(2).
-//!
-//! ```text
-//! command: image, record, addresses, plan        thread: network namespace; as soon as the addresses are
-//!                                                known: links, "who has this address?"
-//! (thread has ended: a process with two threads must not be copied)
-//! fork of the monitor; host steps: cgroup, files
-//! clone3 ----------------------> (born) setns, then as ever
-//! wire steps that are left: answers, addresses, routes
-//! ```
-//!
-//! What waits for the host's links is left to the launch, which has a thread of its own beside the host's steps; so is
-//! everything where nobody has begun before ([`Early`]).
-//!
-//! With a user namespace it is not so: what owns a network namespace is the user namespace that its maker is in.
+//! The command that starts a container makes the network while its monitor is at work (see [`super::early`]). Where
+//! nobody does, as with `rmac-oci`, the launch has a thread of its own beside the host's steps. Either way the process
+//! is born without a network namespace of its own, and enters this one as the first thing it does. setns(2)
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, anyhow};
 use nix::sched::CloneFlags;
 
-use super::taken::unwire;
-use super::{Failure, failure};
-use crate::kernel::namespaces;
-use crate::net::conflict::Sentinel;
-use crate::net::netlink::Wires;
-use crate::net::{link, netns};
+use super::Failure;
+use super::made::{Came, Made, Patience};
+use super::taken::Taken;
+use crate::kernel::{mounts, namespaces};
+use crate::net::netns;
 use crate::plan::Plan;
 use crate::step::{Place, Step};
 use crate::sys;
 
-/// The network of a container that is not there yet, as far as it has come.
-#[derive(Debug)]
+/// The network of a container that is not there yet.
+#[derive(Debug, Default)]
 pub struct Ahead {
     netns: Option<OwnedFd>,
-    sentinels: Vec<Sentinel>,
-    asked: Option<Instant>,
-    /// How many of the wire steps were taken.
-    pub(super) wired: usize,
-    /// The time of each.
-    pub(super) times: Vec<Duration>,
-    /// Why it has not come further, if it should have.
-    pub(super) outcome: Result<(), Failure>,
-    /// Nothing more can be done ahead.
-    ended: bool,
-}
-
-/// Whether what is not there yet may be waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    Some,
-    None,
-}
-
-/// A network that a thread of the command makes, while the command makes all else that comes before the monitor.
-#[derive(Debug)]
-pub struct Early {
-    thread: Option<JoinHandle<Ahead>>,
-    wire: Option<Sender<Vec<Step>>>,
-    told: Vec<Step>,
-}
-
-impl Early {
-    /// Begins with the network namespace, unless there is no thread to be had.
-    pub fn begin() -> Option<Early> {
-        // The memory of a second heap would stay with the monitor.
-        sys::heap::share_one_arena();
-        let (wire, told) = channel();
-        let thread = std::thread::Builder::new().spawn(move || early(&told));
-        thread.ok().map(|thread| Early {
-            thread: Some(thread),
-            wire: Some(wire),
-            told: vec![],
-        })
-    }
-
-    /// Goes on to the steps of `wire`, which are the plan's; the first call counts.
-    pub fn go_on(&mut self, wire: Vec<Step>) {
-        if let Some(sender) = self.wire.take() {
-            self.told.clone_from(&wire);
-            // Without a listener it has panicked, which its end tells.
-            let _ = sender.send(wire);
-        }
-    }
-
-    /// Waits until as much is made as can be. From then on the thread is gone.
-    pub fn finish(mut self) -> Ahead {
-        self.join().unwrap_or_default()
-    }
-
-    fn join(&mut self) -> Option<Ahead> {
-        drop(self.wire.take());
-        let ended = self.thread.take().map(JoinHandle::join);
-        ended.map(|made| made.unwrap_or_else(|_| Ahead::panicked()))
-    }
-}
-
-/// The command has failed on the way: the links go, whose hardware addresses would be in use for a while.
-impl Drop for Early {
-    fn drop(&mut self) {
-        if let Some(ahead) = self.join() {
-            ahead.undo(&self.told);
-        }
-    }
-}
-
-fn early(told: &Receiver<Vec<Step>>) -> Ahead {
-    let mut ahead = Ahead::default();
-    match netns::make().context("network") {
-        Ok(netns) => ahead.netns = Some(netns),
-        Err(error) => {
-            (ahead.outcome, ahead.ended) = (Err(error.into()), true);
-            return ahead;
-        }
-    }
-    // Nobody tells where the command has failed.
-    if let Ok(wire) = told.recv() {
-        ahead.go_on(&wire, Patience::None);
-    }
-    ahead
+    sysfs: Option<OwnedFd>,
+    /// Where it will be told what was made, if another process makes it.
+    teller: Option<OwnedFd>,
+    made: Made,
 }
 
 /// Whether the network of this container can be made ahead of it.
-pub(super) fn fits(plan: &Plan, place: &Place) -> bool {
+pub fn fits(plan: &Plan) -> bool {
     let Step::Namespace(namespaces::Step::Clone(flags)) = &plan.clone else {
         return false;
     };
@@ -138,7 +40,6 @@ pub(super) fn fits(plan: &Plan, place: &Place) -> bool {
     flags.contains(CloneFlags::CLONE_NEWNET)
         && !flags.contains(CloneFlags::CLONE_NEWUSER)
         && !plan.wire.is_empty()
-        && !place.rootless
         && !copies
 }
 
@@ -150,113 +51,73 @@ pub(super) fn flags_left(flags: CloneFlags, place: &Place) -> CloneFlags {
     }
 }
 
-/// Takes what can be taken of the wire steps of `plan` while `work` is done, if `ahead` has not come so far already.
-pub(super) fn beside<T>(plan: &Plan, mut ahead: Ahead, work: impl FnOnce() -> T) -> (T, Ahead) {
-    if ahead.ended {
-        return (work(), ahead);
-    }
-    sys::heap::share_one_arena();
-    let (done, panicked) = std::thread::scope(|scope| {
-        let wire = || ahead.go_on(&plan.wire, Patience::Some);
-        match std::thread::Builder::new().spawn_scoped(scope, wire) {
-            Ok(thread) => (work(), thread.join().is_err()),
-            // There is no thread to be had: one after the other, then.
-            Err(_) => (work(), false),
-        }
-    });
-    match panicked {
-        true => ahead = Ahead::panicked(),
-        false => ahead.go_on(&plan.wire, Patience::Some),
-    }
-    (done, ahead)
-}
-
-impl Default for Ahead {
-    fn default() -> Self {
-        Ahead {
-            netns: None,
-            sentinels: vec![],
-            asked: None,
-            wired: 0,
-            times: vec![],
-            outcome: Ok(()),
-            ended: false,
-        }
-    }
-}
-
 impl Ahead {
-    fn panicked() -> Ahead {
+    /// A network namespace that is filled by a process which tells of that over `teller`.
+    pub(super) fn told_over(teller: OwnedFd, netns: OwnedFd, sysfs: Option<OwnedFd>) -> Ahead {
         Ahead {
-            outcome: Err(anyhow!("network: the thread that makes it has panicked").into()),
-            ended: true,
-            ..Ahead::default()
+            netns: Some(netns),
+            sysfs,
+            teller: Some(teller),
+            made: Made::default(),
         }
     }
 
-    /// Goes as far as it can, from where it is.
-    fn go_on(&mut self, wire: &[Step], patience: Patience) {
-        if !self.ended {
-            let came = self.work(wire, patience);
-            self.ended = !matches!(came, Ok(Came::ToAWait));
-            self.outcome = came.map(drop);
+    /// Makes what can be made of the network of `plan` while `work` is done, unless another process does.
+    pub(super) fn beside<T>(
+        &mut self,
+        plan: &Plan,
+        work: impl FnOnce() -> T,
+    ) -> (T, Result<(), Failure>) {
+        if self.teller.is_some() {
+            return (work(), Ok(()));
         }
-    }
-
-    fn work(&mut self, wire: &[Step], patience: Patience) -> Result<Came, Failure> {
-        let netns = match self.netns.take() {
-            Some(netns) => netns,
-            None => netns::make().context("network")?,
-        };
-        let wires = Wires::open(netns.as_fd());
-        let netns = &*self.netns.insert(netns);
-        let mut place = Place {
-            wires: Some(wires?),
-            ..Place::default()
-        };
-        for step in &wire[self.wired..] {
-            let before = Instant::now();
-            match step {
-                Step::Link(link::Step::AwaitParent { .. }) if patience == Patience::None => {
-                    return Ok(Came::ToAWait);
-                }
-                Step::Link(_) => {
-                    // As the launch has it: a step that fails has undone itself.
-                    let taken = step.take(&mut place);
-                    taken.map_err(|error| failure(step, error))?;
-                    self.wired += 1;
-                    self.times.push(before.elapsed());
-                }
-                Step::Conflict(probe) => {
-                    let asked = probe.ask(netns.as_fd(), &mut self.sentinels);
-                    self.asked = Some(asked.map_err(|error| failure(step, error))?);
-                    break;
-                }
-                // Takes its time, and would hold up the clone.
-                _ => break,
+        sys::heap::share_one_arena();
+        let mut made = Ok(Came::ToAWait);
+        let (done, panicked) = std::thread::scope(|scope| {
+            let wire = || made = self.make(plan);
+            match std::thread::Builder::new().spawn_scoped(scope, wire) {
+                Ok(thread) => (work(), thread.join().is_err()),
+                // There is no thread to be had: one after the other, then.
+                Err(_) => (work(), false),
             }
+        });
+        if panicked {
+            made = Err(anyhow!("network: the thread that makes it has panicked").into());
+        } else if self.netns.is_none() && made.is_ok() {
+            made = self.make(plan);
         }
-        Ok(Came::ToItsEnd)
+        (done, made.map(drop))
     }
 
-    /// What was made goes to `place`.
+    fn make(&mut self, plan: &Plan) -> Result<Came, Failure> {
+        let netns = self.netns.insert(netns::make().context("network")?);
+        self.made.go_on(&plan.wire, netns.as_fd(), Patience::Some)
+    }
+
+    /// Gives `place` the namespace, for the child to enter, and the file system that shows it.
     pub(super) fn hand_to(&mut self, place: &mut Place) {
         place.netns = self.netns.take();
-        place.sentinels = std::mem::take(&mut self.sentinels);
-        place.asked = self.asked.take();
+        let sysfs = self.sysfs.take();
+        let at = PathBuf::from(mounts::SYS);
+        place.fetched.extend(sysfs.map(|sysfs| (at, sysfs)));
     }
 
-    /// Takes back what was made of `wire`, for a container that there will not be.
-    fn undo(self, wire: &[Step]) {
-        if let Some(netns) = self.netns {
-            // What made the command fail is what is told.
-            let _ = unwire(&wire[..self.wired], &netns, &mut Place::default());
+    /// Waits until the other process has told what it made, if there is one, and gives that to `place`. The times of
+    /// the steps that were taken.
+    pub(super) fn arrive(
+        &mut self,
+        place: &mut Place,
+        taken: &mut Taken<'_>,
+    ) -> Result<Vec<Duration>, Failure> {
+        let mut outcome = Ok(());
+        if let Some(teller) = self.teller.take() {
+            // Should nobody tell, anything may have been made.
+            taken.wired = taken.plan.wire.len();
+            (self.made, outcome) = Made::hear(&teller, &taken.plan.wire)?;
         }
+        let made = std::mem::take(&mut self.made);
+        taken.wired = made.wired;
+        (place.sentinels, place.asked) = (made.sentinels, made.asked);
+        outcome.map(|()| made.times)
     }
-}
-
-/// How far it came, where nothing failed.
-enum Came {
-    ToItsEnd,
-    ToAWait,
 }

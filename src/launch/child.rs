@@ -1,6 +1,6 @@
 //! The child's half of a launch: from the clone to execve(2) or `_exit(2)`, never back into its parent's code.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -64,7 +64,7 @@ fn take_all(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(), Fail
     for step in &plan.prepare {
         take_one(step, place, telling)?;
         if let Some(master) = place.master.take() {
-            hand_over(speaker(place)?, TERMINAL, &master)?;
+            hand_over(speaker(place)?, &[TERMINAL], &[master.as_raw_fd()])?;
         }
     }
     if !plan.meet.is_empty() {
@@ -77,7 +77,7 @@ fn take_all(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(), Fail
     for step in &plan.enter {
         take_one(step, place, telling)?;
         if let Some(calls) = place.calls.take() {
-            hand_over(speaker(place)?, CALLS, &calls)?;
+            hand_over(speaker(place)?, &[CALLS], &[calls.as_raw_fd()])?;
         }
     }
     Ok(())

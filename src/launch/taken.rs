@@ -9,12 +9,16 @@ use crate::net::netlink::Wires;
 use crate::plan::Plan;
 use crate::step::{Place, Step};
 
-/// Takes back what outlives the container of `plan`: its links, explicitly, and its cgroup.
+/// Takes back what outlives the container of `plan`: its cgroup, and its links, explicitly.
+///
+/// The cgroup goes first. The kernel goes through all caches of the machine for it (7 ms beside 1,000 containers), and
+/// holds locks that the next start needs: better within the 20 ms that the end of the links takes than after them.
 pub fn undo(plan: &Plan, netns: Option<&OwnedFd>) -> Result<()> {
+    let unhosted = unhost(&plan.host);
     let unwired = netns.map_or(Ok(()), |netns| {
         unwire(&plan.wire, netns, &mut Place::default())
     });
-    unwired.and(unhost(&plan.host))
+    unhosted.and(unwired)
 }
 
 /// Takes the steps of `wire` back that were taken in `netns`; what had been obtained is at `place`.

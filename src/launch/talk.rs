@@ -1,7 +1,7 @@
 //! What the child says to the host, and how it is heard: one datagram each, over `SOCK_SEQPACKET`.  unix(7), recvmsg(2)
 
 use std::io::IoSlice;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
@@ -22,8 +22,12 @@ pub(super) const TOOK: u8 = b't';
 pub(super) const TERMINAL: u8 = b'p';
 pub(super) const CALLS: u8 = b'c';
 pub(super) const FAILED: u8 = b'f';
+/// As many descriptors as one datagram carries (SCM_MAX_FD of the kernel).
+pub(super) const MOST_DESCRIPTORS: usize = 253;
 /// Longest datagram: an error text is cut there.
 pub(super) const LONGEST: usize = 4096;
+/// What one who tells of many steps may need.
+const LONGEST_TOLD: usize = 32 * 1024;
 
 /// The two ends over which host and child talk; execve closes the child's.
 pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
@@ -103,26 +107,47 @@ pub fn open_gate(caller: &OwnedFd) -> Result<(), Failure> {
     }
 }
 
+/// The next datagram in `buffer`, and the descriptor that came with it.
 pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
-    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let (length, fds) = receive_with(socket, buffer, &mut space)?;
+    Ok((length, fds.into_iter().next()))
+}
+
+/// The next datagram, and all descriptors that came with it; an empty one is the end of the socket.
+pub(super) fn receive_all(socket: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
+    let mut buffer = vec![0; LONGEST_TOLD];
+    let (length, fds) = receive_with(socket, &mut buffer, &mut space)?;
+    buffer.truncate(length);
+    Ok((buffer, fds))
+}
+
+fn receive_with(
+    socket: &OwnedFd,
+    buffer: &mut [u8],
+    space: &mut [u8],
+) -> Result<(usize, Vec<OwnedFd>)> {
     let mut parts = [std::io::IoSliceMut::new(buffer)];
     loop {
         match recvmsg::<()>(
             socket.as_raw_fd(),
             &mut parts,
-            Some(&mut space),
+            Some(space),
             MsgFlags::MSG_CMSG_CLOEXEC,
         ) {
             Ok(message) => {
-                let fds = message
-                    .cmsgs()
-                    .into_iter()
-                    .flatten()
-                    .find_map(|control| match control {
-                        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
-                        _ => None,
-                    });
-                return Ok((message.bytes, fds.map(sys::inherited_fd).transpose()?));
+                let fds =
+                    message
+                        .cmsgs()
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|control| match control {
+                            ControlMessageOwned::ScmRights(fds) => Some(fds),
+                            _ => None,
+                        });
+                let fds = fds.flatten().map(sys::inherited_fd);
+                return Ok((message.bytes, fds.collect::<std::io::Result<_>>()?));
             }
             // A child that ends with our word unread resets the socket: told once, before what it said.
             Err(Errno::EINTR | Errno::ECONNRESET) => (),
@@ -131,12 +156,17 @@ pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Opt
     }
 }
 
-/// Hands a descriptor over with a word that says what it is.
-pub(super) fn hand_over(socket: &OwnedFd, word: u8, fd: &OwnedFd) -> Result<()> {
-    let fds = [fd.as_raw_fd()];
-    let rights = [ControlMessage::ScmRights(&fds)];
-    let word = [word];
-    let parts = [IoSlice::new(&word)];
-    let sent = sendmsg::<()>(socket.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None);
+/// Hands descriptors over with a word that says what they are.
+pub(super) fn hand_over(socket: &OwnedFd, word: &[u8], fds: &[RawFd]) -> Result<()> {
+    let rights = [ControlMessage::ScmRights(fds)];
+    let rights = if fds.is_empty() { &[][..] } else { &rights };
+    let parts = [IoSlice::new(word)];
+    let sent = sendmsg::<()>(
+        socket.as_raw_fd(),
+        &parts,
+        rights,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    );
     sent.map(drop).context("hand a descriptor over")
 }

@@ -241,6 +241,34 @@ impl Sentinel {
         Ok(!strangers.is_empty())
     }
 
+    /// Its own socket, and its way's, for another process.
+    pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let lan = self.way.as_ref().map(|way| way.lan.as_fd());
+        [self.socket.as_fd()].into_iter().chain(lan)
+    }
+
+    /// Whether there are two of them.
+    pub fn has_way(&self) -> bool {
+        self.way.is_some()
+    }
+
+    /// What another process has opened for `target`, by its [`Sentinel::sockets`].
+    pub fn received(
+        target: Target,
+        has_way: bool,
+        sockets: &mut impl Iterator<Item = OwnedFd>,
+    ) -> Option<Sentinel> {
+        let socket = sockets.next()?;
+        let lan = has_way.then(|| sockets.next()).flatten();
+        Some(Sentinel {
+            socket,
+            way: lan.map(Way::through),
+            target,
+            defended: None,
+            down: false,
+        })
+    }
+
     /// Tells everybody that the address is ours.
     pub fn announce(&self) -> Result<()> {
         match self.target.address {

@@ -32,7 +32,7 @@ use tokio::runtime::Runtime;
 
 use super::host::Link;
 use super::netns;
-use crate::sys::FsContext;
+use crate::sys::mounts::FsContext;
 
 /// The kernel refused a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -53,11 +53,16 @@ pub fn within<T>(netns: BorrowedFd<'_>, work: impl FnOnce() -> Result<T>) -> Res
 
 /// Makes a network namespace, which lives as long as the descriptor.
 pub fn make() -> Result<OwnedFd> {
+    make_and(|| ()).map(|(netns, ())| netns)
+}
+
+/// The same, and does `work` there.
+pub fn make_and<T>(work: impl FnOnce() -> T) -> Result<(OwnedFd, T)> {
     let way_back = WayBack(own()?);
     unshare(CloneFlags::CLONE_NEWNET).context("unshare a network namespace")?;
-    let netns = own();
+    let made = own().map(|netns| (netns, work()));
     drop(way_back);
-    netns
+    made
 }
 
 /// Makes a network namespace and pins it at the file `path`, which is made too.

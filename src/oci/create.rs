@@ -22,7 +22,7 @@ use super::state::{Record, Store};
 use crate::kernel::cgroups::{self, Layout};
 use crate::kernel::namespaces;
 use crate::kernel::program;
-use crate::kernel::rootfs::Top;
+use crate::kernel::rootfs::{self, Top};
 use crate::kernel::terminal::Stdio;
 use crate::launch::{self, Failure, Listener, Side, Telling};
 use crate::plan::{self, Bundle, Plan};
@@ -92,11 +92,7 @@ fn make(
     })?;
     preserve(&mut plan, args.preserve_fds);
     if args.no_pivot {
-        for step in &mut plan.enter {
-            if let Step::Rootfs(pivot @ crate::kernel::rootfs::Step::Pivot) = step {
-                *pivot = crate::kernel::rootfs::Step::MoveRoot;
-            }
-        }
+        plan.change_root_by(&rootfs::Step::MoveRoot);
     }
     let terminal = record.spec.process().as_ref().and_then(|p| p.terminal()) == Some(true);
     let place = Place {

@@ -27,8 +27,8 @@ pub(super) fn of(
             at,
             marks: inputs.marks,
         };
-        let mounts = mounts.into_iter().map(Step::Mount).collect();
-        return Ok((vec![], vec![Step::Rootfs(overlay)], mounts));
+        let (host, mounts) = fetch(mounts, mounts::Which::Travelling);
+        return Ok((host, vec![Step::Rootfs(overlay)], mounts));
     };
     let (uid, gid) = ids.outside(0, 0).context("the container has no root")?;
     let attach = rootfs::Step::Attach(at.clone());
@@ -83,4 +83,19 @@ pub(super) fn steps(spec: &Spec, root: Vec<Step>, mounts: Vec<Step>) -> Result<V
     steps.extend(mounts::plan_masks(spec).into_iter().map(Step::Mount));
     steps.extend(identity::plan(spec).into_iter().map(Step::Identity));
     Ok(steps)
+}
+
+/// The change of the root, after which only the container's files are in reach; then the root can become
+/// read-only: what runs before, such as a hook, may still write to it.
+pub(super) fn leave_host(spec: &Spec) -> Vec<Step> {
+    if !namespaces::listed(spec, LinuxNamespaceType::Mount) {
+        return vec![Step::Rootfs(rootfs::Step::Chroot)];
+    }
+    let mut steps = vec![Step::Rootfs(rootfs::Step::Pivot)];
+    let root = spec.root().as_ref();
+    if root.is_some_and(|root| root.readonly() == Some(true)) {
+        steps.push(Step::Rootfs(rootfs::Step::ReadOnly));
+    }
+    steps.extend(rootfs::at_last(spec).map(|flags| Step::Rootfs(rootfs::Step::Private(flags))));
+    steps
 }

@@ -14,11 +14,12 @@ use crate::explain;
 use crate::kernel::capabilities;
 use crate::kernel::cgroups::Layout;
 use crate::kernel::identity;
+use crate::kernel::mounts::Access;
 use crate::kernel::program::First;
-use crate::kernel::rootfs::Marks;
-use crate::launch::Early;
+use crate::kernel::rootfs::{self, Marks, pivot_takes_long};
+use crate::launch::{self, Begun, Early};
 use crate::net::names;
-use crate::plan::wire::{self, Client};
+use crate::plan::wire::Client;
 use crate::plan::{self, Inputs, Plan};
 use crate::request::{NetworkMode, Pids, Request};
 use crate::spec::{self, Place, Shared};
@@ -212,15 +213,14 @@ pub fn network_ahead(request: &Request) -> Option<Early> {
         NetworkMode::Networks(_) | NetworkMode::None
     );
     let fits = own && request.userns.is_none() && !rootless::is();
-    fits.then(Early::begin).flatten()
+    let sysfs = match request.privileged {
+        true => Access::ReadWrite,
+        false => Access::ReadOnly,
+    };
+    fits.then(|| Early::begin(sysfs)).flatten()
 }
 
-/// Goes on with it for `record`, whose addresses are known and claimed.
-pub fn network_of(home: &Home, record: &Record, early: &mut Early) {
-    early.go_on(wire::wire(&record.endpoints, &client_of(home, record)));
-}
-
-/// Starts the container: forks its monitor, which makes it; its network may be there already, as far as it can be.
+/// Starts the container: forks its monitor, which makes it, and makes the network meanwhile, which may have been begun.
 /// Returns the socket on which the monitor will say how that went.
 pub fn start(
     home: &Home,
@@ -230,12 +230,13 @@ pub fn start(
     early: Option<Early>,
 ) -> Result<OwnedFd> {
     sharing::check(home, &record)?;
-    let mut early = early.or_else(|| network_ahead(&record.request));
-    if let Some(early) = &mut early {
-        network_of(home, &record, early);
-    }
+    let early = early.or_else(|| network_ahead(&record.request));
     let layout = Layout::detect()?;
-    let plan = plan_of(home, &record, &layout)?;
+    let mut plan = plan_of(home, &record, &layout)?;
+    // Who watches sees the call that is to be known.
+    if how.explain.is_none() && plan.map.is_empty() && pivot_takes_long() {
+        plan.change_root_by(&rootfs::Step::Exchange);
+    }
     let (ours, caller) = socketpair(
         AddressFamily::Unix,
         SockType::SeqPacket,
@@ -248,10 +249,12 @@ pub fn start(
         say(&ours, &Message::Attach).context("attach")?;
     }
     // The one who is copied must be alone.
-    let ahead = early.map(Early::finish).unwrap_or_default();
+    let begun = early.map(Early::finish).transpose()?;
+    let begun = begun.filter(|_| launch::fits(&plan));
     match sys::fork().context("fork the monitor")? {
         Some(_) => {
             claim.leave_to_child();
+            begun.into_iter().for_each(|begun| begun.wire(&plan.wire));
             Ok(ours)
         }
         None => {
@@ -266,7 +269,7 @@ pub fn start(
                 record,
                 plan,
                 claim,
-                ahead,
+                ahead: begun.map(Begun::into_ahead).unwrap_or_default(),
                 caller,
                 explain,
                 on_failure,

@@ -10,9 +10,20 @@ use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns};
 
-use super::{Recursive, Scope};
+use super::{Access, Recursive, Scope};
 use crate::kernel::rootfs::{Root, is_directory, path_of};
 use crate::sys;
+
+/// Where a container has its sysfs.
+pub const SYS: &str = "/sys";
+
+/// What mount(2) calls so, as mount_setattr(2) has it.
+const ATTRIBUTES: [(MsFlags, u64); 4] = [
+    (MsFlags::MS_RDONLY, nix::libc::MOUNT_ATTR_RDONLY),
+    (MsFlags::MS_NOSUID, nix::libc::MOUNT_ATTR_NOSUID),
+    (MsFlags::MS_NODEV, nix::libc::MOUNT_ATTR_NODEV),
+    (MsFlags::MS_NOEXEC, nix::libc::MOUNT_ATTR_NOEXEC),
+];
 
 /// The kernel's own file systems go to real directories only: a link at `/proc` would put the masks
 /// that follow somewhere else (CVE-2019-19921, CVE-2026-41579).
@@ -58,6 +69,29 @@ pub(super) fn filesystem(
     }
 }
 
+/// Makes a file system that shows the network namespace which the thread is in, mounted nowhere yet, for a container's
+/// [`SYS`].  sysfs(5)
+///
+/// # Errors
+/// fsopen(2) or fsconfig(2) fails: Linux before 5.2 has neither.
+pub fn sysfs(access: Access) -> std::io::Result<OwnedFd> {
+    let context = sys::mounts::FsContext::open("sysfs")?;
+    context.set("source", Path::new("sysfs"))?;
+    if access == Access::ReadOnly {
+        context.set_flag("ro")?;
+    }
+    context.create()
+}
+
+/// Mounts the file system of `context`, which is ready, at `at`.
+pub(super) fn ready(context: &OwnedFd, at: &OwnedFd, flags: MsFlags) -> nix::Result<()> {
+    let attributes = ATTRIBUTES.iter().filter(|(flag, _)| flags.contains(*flag));
+    let attributes = attributes.fold(0, |all, (_, attribute)| all | attribute);
+    sys::mounts::fsmount(context.as_fd(), attributes as u32)
+        .and_then(|tree| sys::mounts::move_mount(tree.as_fd(), at.as_fd()))
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
+}
+
 /// The same for the container's cgroups where the host's are mounted already, as below a `/sys` that is a bind mount
 /// of the host's: the kernel mounts nothing over itself, so a small tmpfs comes in between.
 pub(super) fn cgroup_over_another(
@@ -87,7 +121,10 @@ pub(super) fn keep(root: &Root, kind: &str, target: &Path) -> Result<()> {
 /// A copy of the mount at `source`, attached nowhere yet.
 pub(super) fn source(source: &Path, scope: Scope) -> Result<OwnedFd> {
     let flags = nix::libc::OPEN_TREE_CLONE | below(scope) as u32;
-    let tree = match (sys::open_tree(AT_FDCWD, source, flags), in_tree_of(source)) {
+    let tree = match (
+        sys::mounts::open_tree(AT_FDCWD, source, flags),
+        in_tree_of(source),
+    ) {
         (Err(error), Some((pid, path))) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
             of_another(pid, &path, flags)
         }
@@ -111,7 +148,7 @@ fn of_another(pid: i32, path: &Path, flags: u32) -> Result<OwnedFd> {
     let own = open("/proc/self/ns/mnt".into())?;
     let theirs = open(format!("/proc/{pid}/ns/mnt"))?;
     setns(theirs, CloneFlags::CLONE_NEWNS).context("setns(CLONE_NEWNS)")?;
-    let tree = sys::open_tree(AT_FDCWD, path, flags);
+    let tree = sys::mounts::open_tree(AT_FDCWD, path, flags);
     setns(own, CloneFlags::CLONE_NEWNS).context("setns(CLONE_NEWNS), back")?;
     Ok(tree?)
 }
@@ -126,14 +163,14 @@ pub(super) fn set(
     propagation: MsFlags,
 ) -> Result<()> {
     if attributes != 0 {
-        sys::mount_setattr(tree.as_fd(), 0, attributes, whole_atime(attributes), 0)
+        sys::mounts::mount_setattr(tree.as_fd(), 0, attributes, whole_atime(attributes), 0)
             .context("mount_setattr")?;
     }
     if recursive != Recursive::default() || !propagation.is_empty() {
         let Recursive { set, clear } = recursive;
         let clear = clear | whole_atime(set | clear);
         let flags = below(scope);
-        sys::mount_setattr(tree.as_fd(), flags, set, clear, propagation.bits())
+        sys::mounts::mount_setattr(tree.as_fd(), flags, set, clear, propagation.bits())
             .context("mount_setattr")?;
     }
     Ok(())
@@ -161,7 +198,7 @@ pub(super) fn bind(root: &Root, tree: &OwnedFd, target: &Path) -> Result<()> {
     } else {
         root.make_file(target)?
     };
-    sys::move_mount(tree.as_fd(), at.as_fd()).context("move_mount")
+    sys::mounts::move_mount(tree.as_fd(), at.as_fd()).context("move_mount")
 }
 
 /// A tmpfs at `target` with what was there.
@@ -175,7 +212,7 @@ pub(super) fn copy_up(root: &Root, target: &Path, flags: MsFlags, data: &str) ->
     super::copy::tree(&hidden, &top)?;
     if flags.contains(MsFlags::MS_RDONLY) {
         let read_only = nix::libc::MOUNT_ATTR_RDONLY;
-        sys::mount_setattr(top.as_fd(), 0, read_only, 0, 0).context("mount_setattr")?;
+        sys::mounts::mount_setattr(top.as_fd(), 0, read_only, 0, 0).context("mount_setattr")?;
     }
     Ok(())
 }
@@ -189,20 +226,33 @@ fn existing(root: &Root, path: &Path) -> Result<Option<OwnedFd>> {
     }
 }
 
+/// Hides the directory `at` behind an empty one.
+fn mask_directory(root: &Root, at: &OwnedFd) -> Result<()> {
+    let attached = root
+        .nothing()
+        .and_then(|nothing| sys::mounts::move_mount(nothing.as_fd(), at.as_fd()));
+    match attached {
+        // Linux before 5.2.
+        Err(error) if error.raw_os_error() == Some(Errno::ENOSYS as i32) => {
+            let (none, read_only) = (None::<&str>, MsFlags::MS_RDONLY);
+            Ok(mount(
+                Some("tmpfs"),
+                &path_of(at),
+                Some("tmpfs"),
+                read_only,
+                none,
+            )?)
+        }
+        attached => Ok(attached?),
+    }
+}
+
 pub(super) fn mask(root: &Root, path: &Path) -> Result<()> {
     let Some(at) = existing(root, path)? else {
         return Ok(());
     };
     if is_directory(&at)? {
-        let none: Option<&str> = None;
-        mount(
-            Some("tmpfs"),
-            &path_of(&at),
-            Some("tmpfs"),
-            MsFlags::MS_RDONLY,
-            none,
-        )?;
-        return Ok(());
+        return mask_directory(root, &at);
     }
     // The host's /dev/null, checked to be it: an image's could be anything (CVE-2025-31133).
     let null = nix::fcntl::openat(
@@ -216,12 +266,12 @@ pub(super) fn mask(root: &Root, path: &Path) -> Result<()> {
     if !is_device || status.st_rdev != nix::sys::stat::makedev(1, 3) {
         bail!("the host's /dev/null is not the null device");
     }
-    let tree = sys::open_tree(
+    let tree = sys::mounts::open_tree(
         null.as_fd(),
         Path::new(""),
         nix::libc::OPEN_TREE_CLONE | nix::libc::AT_EMPTY_PATH as u32,
     )?;
-    Ok(sys::move_mount(tree.as_fd(), at.as_fd())?)
+    Ok(sys::mounts::move_mount(tree.as_fd(), at.as_fd())?)
 }
 
 /// `/proc/self/fd` leads to the uppermost mount at `target`, and not to the directory below it.
@@ -234,7 +284,7 @@ pub(super) fn propagation(root: &Root, target: &Path, flags: MsFlags) -> Result<
 /// What `find` gives is in the uppermost mount at `target`: its root.
 pub(super) fn seal(root: &Root, target: &Path) -> anyhow::Result<()> {
     let at = root.find(target)?;
-    sys::mount_setattr(at.as_fd(), 0, nix::libc::MOUNT_ATTR_RDONLY, 0, 0)?;
+    sys::mounts::mount_setattr(at.as_fd(), 0, nix::libc::MOUNT_ATTR_RDONLY, 0, 0)?;
     Ok(())
 }
 
@@ -245,13 +295,13 @@ pub(super) fn read_only(root: &Root, path: &Path) -> Result<()> {
     let flags = nix::libc::OPEN_TREE_CLONE
         | nix::libc::AT_EMPTY_PATH as u32
         | nix::libc::AT_RECURSIVE as u32;
-    let tree = sys::open_tree(at.as_fd(), Path::new(""), flags)?;
-    sys::mount_setattr(
+    let tree = sys::mounts::open_tree(at.as_fd(), Path::new(""), flags)?;
+    sys::mounts::mount_setattr(
         tree.as_fd(),
         nix::libc::AT_RECURSIVE,
         nix::libc::MOUNT_ATTR_RDONLY,
         0,
         0,
     )?;
-    Ok(sys::move_mount(tree.as_fd(), at.as_fd())?)
+    Ok(sys::mounts::move_mount(tree.as_fd(), at.as_fd())?)
 }

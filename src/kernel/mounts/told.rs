@@ -43,7 +43,11 @@ impl fmt::Display for Step {
                 write!(f, "mount({source:?}, {target:?}, NULL, {scope}{ro})")
             }
             Step::Fetch(bind) => fetched(bind, f),
-            Step::Attach(target) => write!(f, "move_mount(what the host fetched, {target:?})"),
+            Step::Attach(bind) => write!(
+                f,
+                "move_mount(what the host fetched, {:?})",
+                bind.target().unwrap_or(Path::new(""))
+            ),
             Step::CopyUp {
                 target,
                 flags,

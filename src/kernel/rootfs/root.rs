@@ -4,15 +4,19 @@
 //! place and change it under way. So a path is resolved once, by the kernel, inside the tree; what is done
 //! then is done to the descriptor.
 
-use std::cell::RefCell;
-use std::os::fd::OwnedFd;
+use std::cell::{OnceCell, RefCell};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::libc::{AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE};
 use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
 use nix::sys::statfs::{FsType, fstatfs};
+
+use crate::sys;
+use crate::sys::mounts::FsContext;
 
 /// The container's tree before the pivot: every path is resolved inside it.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub struct Root {
     top: OwnedFd,
     /// What the kernel's own file systems were mounted as, by their paths.
     kept: RefCell<Vec<(PathBuf, OwnedFd)>>,
+    /// An empty file system that cannot be written to, once one was needed.
+    empty: OnceCell<OwnedFd>,
 }
 
 impl Root {
@@ -28,6 +34,7 @@ impl Root {
         Root {
             top: fd,
             kept: RefCell::default(),
+            empty: OnceCell::new(),
         }
     }
 
@@ -53,6 +60,20 @@ impl Root {
                 path.display()
             ),
         }
+    }
+
+    /// A mount of an empty file system that cannot be written to, attached nowhere yet. All of a container's are one
+    /// file system: for each that there is on a machine, the end of each cgroup takes longer.
+    pub fn nothing(&self) -> std::io::Result<OwnedFd> {
+        let whole = OPEN_TREE_CLONE | AT_EMPTY_PATH as u32;
+        if let Some(empty) = self.empty.get() {
+            return sys::mounts::open_tree(empty.as_fd(), Path::new(""), whole);
+        }
+        let context = FsContext::open("tmpfs")?;
+        context.set("source", Path::new("tmpfs"))?;
+        context.set_flag("ro")?;
+        let empty = context.mount(MOUNT_ATTR_RDONLY as u32)?;
+        self.empty.get_or_init(|| empty).try_clone()
     }
 
     /// Opens `path` inside the tree with `O_PATH`; links are followed, but never out of the tree or

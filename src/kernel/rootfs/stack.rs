@@ -13,7 +13,8 @@ use nix::fcntl::AT_FDCWD;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::CloneFlags;
 
-use crate::sys::{self, FsContext};
+use crate::sys;
+use crate::sys::mounts::FsContext;
 
 /// The extended attributes by which a layer says what of a lower one is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +154,7 @@ pub(super) fn stack_mapped(
         .iter()
         .map(|layer| {
             let clone = nix::libc::OPEN_TREE_CLONE;
-            let tree = sys::open_tree(AT_FDCWD, layer, clone).context("open_tree")?;
+            let tree = sys::mounts::open_tree(AT_FDCWD, layer, clone).context("open_tree")?;
             id_mapped(&tree, lender.as_fd(), false)?;
             Ok(tree)
         })
@@ -191,12 +192,12 @@ fn stack_attached(layers: &[OwnedFd], upper: &Path, work: &Path, at: &Path) -> R
         let path = at.join(format!("layer{number}"));
         std::fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         let place = super::open_directory(&path)?;
-        sys::move_mount(layer.as_fd(), place.as_fd()).context("move_mount a layer")?;
+        sys::mounts::move_mount(layer.as_fd(), place.as_fd()).context("move_mount a layer")?;
         paths.push(path);
     }
     stack_with_mount(&paths, upper, work, at, Marks::Trusted)?;
     let clone = nix::libc::OPEN_TREE_CLONE;
-    let tree = sys::open_tree(AT_FDCWD, at, clone).context("open_tree the overlay")?;
+    let tree = sys::mounts::open_tree(AT_FDCWD, at, clone).context("open_tree the overlay")?;
     // By path the monitor must find its own directory here, not the container's tree.
     for path in std::iter::once(at).chain(paths.iter().map(PathBuf::as_path)) {
         umount2(path, MntFlags::MNT_DETACH).context("umount2")?;

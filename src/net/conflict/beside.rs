@@ -56,8 +56,8 @@ pub struct Way {
     /// A packet socket on the parent, in the host's network namespace; it hears nothing.
     pub lan: OwnedFd,
     opened: Instant,
-    /// What the kernel has not told yet, until it has.
-    neighbours: Option<Dump>,
+    /// Whether those on the parent have been asked, too.
+    told: bool,
 }
 
 impl Beside {
@@ -70,19 +70,18 @@ impl Beside {
     /// # Errors
     /// Where the parent is gone, or packet sockets are not to be had.
     pub fn way(&self) -> Result<Option<Way>> {
-        let index = nix::net::if_::if_nametoindex(self.parent.as_str())
-            .with_context(|| format!("look for the link {}", self.parent))?;
-        let mut dump = Dump::begin(index).context(ASKING)?;
-        if !dump.is_long().context(ASKING)? {
+        let index = self.index()?;
+        if !is_crowded(index).context(ASKING)? {
             return Ok(None);
         }
         let lan = packet::open(0, index, &packet::accept_if(&[]))
             .with_context(|| format!("open a packet socket on {}", self.parent))?;
-        Ok(Some(Way {
-            lan,
-            opened: Instant::now(),
-            neighbours: self.reachable.then_some(dump),
-        }))
+        Ok(Some(Way::through(lan)))
+    }
+
+    fn index(&self) -> Result<u32> {
+        nix::net::if_::if_nametoindex(self.parent.as_str())
+            .with_context(|| format!("look for the link {}", self.parent))
     }
 
     /// Whether it follows from the hardware address that its owner has another address than `address`.
@@ -102,14 +101,25 @@ pub fn is_crowded(index: u32) -> Result<bool, Errno> {
 }
 
 impl Way {
+    /// The way through the socket `lan`.
+    pub fn through(lan: OwnedFd) -> Way {
+        Way {
+            lan,
+            opened: Instant::now(),
+            told: false,
+        }
+    }
+
     /// Whom the owner of `own` is to ask for `address` besides the LAN, each for himself; asked for once.
     ///
     /// # Errors
     /// Where there are too many: a broadcast does better then. Where the kernel does not tell.
     pub fn strangers(&mut self, beside: &Beside, own: Mac, address: Ipv4Addr) -> Result<Vec<Mac>> {
-        let Some(mut dump) = self.neighbours.take() else {
+        if std::mem::replace(&mut self.told, true) || !beside.reachable {
             return Ok(vec![]);
-        };
+        }
+        let index = beside.index()?;
+        let mut dump = Dump::begin(index).context(ASKING)?;
         let mut buffer = vec![0; LATER_READ];
         while !dump.read(&mut buffer).context(ASKING)? {}
         dump.macs
