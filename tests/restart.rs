@@ -2,10 +2,11 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::lan::{eventually, lab_with_network};
+use common::lan::{dnsmasq, eventually, has_dnsmasq, lab_with_network};
 use common::{Lab, RMAC, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -150,6 +151,7 @@ fn a_container_that_rests_is_shown_and_says_what_it_cannot_do() {
         "{{.State.Status}} {{.State.Running}} {{.State.Restarting}} {{.State.Pid}} {{.State.ExitCode}}",
     );
     assert_eq!(told, "restarting true true 0 3");
+    assert_eq!(lab.rmac(&["ps", "-q"]).ok().lines().count(), 1);
     let shown = "rmac ps -f status=restarting --format '{{.Names}} {{.State}} {{.Status}}'";
     let shown = lab.sh(shown).ok();
     assert!(
@@ -370,9 +372,66 @@ fn a_network_may_be_left_and_joined_meanwhile() {
     lab.rmac(&["network", "connect", "--ip", "172.16.86.78", "lan", "c1"])
         .ok();
     eventually(&lab, "rmac logs c1 2>&1 | grep -q 172.16.86.78/24");
+    lab.sh(&format!(
+        "rmac run -d --name peer --network lan {} sleep 1000",
+        lab.image()
+    ))
+    .ok();
     until_it_rests(&lab, "c1");
+    lab.rmac(&["exec", "peer", "grep", "172.16.86.78", "/etc/hosts"])
+        .ok();
     lab.rmac(&["network", "disconnect", "lan", "c1"]).ok();
-    lab.rmac(&["rm", "-f", "c1"]).ok();
+    lab.rmac(&["exec", "peer", "grep", "172.16.86.78", "/etc/hosts"])
+        .ended(1);
+    lab.rmac(&["rm", "-f", "c1", "peer"]).ok();
+}
+
+/// The server hears of no end, so the address is not given to anybody else meanwhile.
+#[test]
+fn a_lease_of_dhcp_is_kept() {
+    if !has_dnsmasq() {
+        return;
+    }
+    let lab = Lab::with_image();
+    let mut server = dnsmasq(&lab, "");
+    lab.sh("rmac network create --ipam-driver dhcp -o parent=eth0 lan")
+        .ok();
+    let flags = "--network lan --restart always";
+    run(
+        &lab,
+        "c1",
+        flags,
+        "ip addr show eth0 | grep inet.172; exit 1",
+    );
+    until_it_rests(&lab, "c1");
+    let log = || std::fs::read_to_string(lab.scratch().join("log")).unwrap();
+    assert!(!log().contains("DHCPRELEASE"), "{}", log());
+    let addresses = lab.rmac(&["logs", "c1"]).ok();
+    let addresses: BTreeSet<&str> = addresses.lines().collect();
+    assert_eq!(addresses.len(), 1, "{addresses:?}");
+    // Ended while it runs, it gives the lease back.
+    lab.sh("rmac rm -f c1").ok();
+    let script = "while :; do sleep 0.1; done";
+    run(&lab, "c1", flags, script);
+    lab.sh("rmac rm -f c1").ok();
+    assert!(log().contains("DHCPRELEASE"), "{}", log());
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn user_numbers_are_lent_anew() {
+    let lab = Lab::with_image();
+    let flags = "--network none --userns auto --restart on-failure:2";
+    run(
+        &lab,
+        "c1",
+        flags,
+        "id -u; echo x >>/file; wc -l </file; exit 1",
+    );
+    wait_for("the end", || status(&lab, "c1") == "exited");
+    assert_eq!(lab.rmac(&["logs", "c1"]).ok(), "0\n1\n0\n2\n0\n3\n");
+    lab.rmac(&["rm", "c1"]).ok();
 }
 
 #[test]

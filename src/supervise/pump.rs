@@ -318,9 +318,7 @@ impl Pump {
                 Ok(Message::InputEnd) => self.input_ended = true,
                 Ok(Message::Stopped) => self.called = true,
                 Ok(Message::Networks) => {
-                    if let Some(chores) = &mut self.chores {
-                        chores.reload();
-                    }
+                    self.reload();
                     // Who told us waits until it is so.
                     let done = Message::Networks.encode();
                     self.callers[at].waiting.push_back(done);

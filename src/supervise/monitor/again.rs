@@ -163,9 +163,9 @@ impl Monitor {
     }
 
     /// Notes that the program runs again; `None` where somebody has stopped it meanwhile.
-    fn begin_again(&self, running: &mut Running, pump: &mut Pump) -> Result<Option<State>> {
+    fn begin_again(&mut self, running: &mut Running, pump: &mut Pump) -> Result<Option<State>> {
         pump.add_chores(self.chores(running)?);
-        let _lock = containers::lock(&self.home, &self.record.id)?;
+        let lock = containers::lock(&self.home, &self.record.id)?;
         let before = State::load(&self.home, &self.record.id)?.context("the state is gone")?;
         if before.stopped {
             return Ok(None);
@@ -176,6 +176,13 @@ impl Monitor {
             ..self.running_state(running)?
         };
         state.save(&self.home, &self.record.id)?;
+        let record = Record::load(&self.home, &self.record.id)?.context("the record is gone")?;
+        drop(lock);
+        // Connected since we looked: who did that has found nothing that ran.
+        let as_launched = std::mem::replace(&mut self.record, record);
+        if as_launched.endpoints != self.record.endpoints {
+            pump.reload();
+        }
         Ok(Some(state))
     }
 

@@ -7,6 +7,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::{Ends, Pump};
 use crate::supervise::asked::Asked;
+use crate::supervise::chores::Chores;
 
 /// Why a rest is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,11 @@ impl Pump {
         (self.input_ended, self.ends) = (false, ends);
         self.input.clear();
         self.ends.never_wait()
+    }
+
+    /// The container has been connected to a network, or disconnected from one.
+    pub fn reload(&mut self) {
+        self.chores.iter_mut().for_each(Chores::reload);
     }
 
     /// Whether this process has been asked to end.
