@@ -244,14 +244,20 @@ fn stop_and_kill_win_at_any_moment() {
 fn a_signal_that_does_not_stop_is_no_stop() {
     let lab = Lab::with_image();
     let flags = "--network none --restart always --stop-signal TERM";
-    let script = "trap \"exit 1\" USR1; while :; do sleep 0.01; done";
+    let script = "trap \"exit 1\" USR1 TERM; while :; do sleep 0.01; done";
     run(&lab, "c1", flags, script);
     std::thread::sleep(Duration::from_millis(200));
     lab.rmac(&["kill", "-s", "USR1", "c1"]).ok();
     wait_for("a restart", || {
         restarts(&lab, "c1") == 1 && status(&lab, "c1") == "running"
     });
-    lab.rmac(&["rm", "-f", "c1"]).ok();
+    std::thread::sleep(Duration::from_millis(200));
+    // The second run hears its signals as the first did, though its monitor has blocked them meanwhile.
+    let begin = Instant::now();
+    lab.rmac(&["stop", "c1"]).ok();
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert_eq!(inspect(&lab, "c1", "{{.State.ExitCode}}"), "1");
+    lab.rmac(&["rm", "c1"]).ok();
 }
 
 #[test]
@@ -277,6 +283,29 @@ fn a_monitor_that_is_killed_is_told_of_by_the_next_command() {
     // What a boot brings back comes back so, too.
     assert_eq!(lab.rmac(&["start", "--at-boot"]).ok(), "rests\nruns\n");
     lab.rmac(&["rm", "-f", "rests", "runs"]).ok();
+}
+
+/// While it launches, runs, takes down or rests: the next command finds all that is left, and the container can be
+/// started.
+#[test]
+fn a_monitor_may_be_killed_at_any_moment() {
+    let lab = lab_with_network("lan");
+    let mut moment = 0x5eed_u64;
+    run(&lab, "c1", "--network lan --restart always", "exit 1");
+    for round in 0..25 {
+        moment = moment.wrapping_mul(6364136223846793005).wrapping_add(1);
+        std::thread::sleep(Duration::from_micros((moment >> 20) % 500_000));
+        kill(monitor(&lab, "c1"), Signal::SIGKILL).unwrap();
+        wait_for("its death", || status(&lab, "c1") == "exited");
+        let id = inspect(&lab, "c1", "{{.Id}}");
+        let left = lab.sh(&format!(
+            "find /sys/fs/cgroup -name {id}; ls {}/containers",
+            lab.runroot().display()
+        ));
+        assert_eq!(left.stdout, "", "round {round}");
+        lab.rmac(&["start", "c1"]).ok();
+    }
+    lab.rmac(&["rm", "-f", "c1"]).ok();
 }
 
 #[test]

@@ -114,7 +114,10 @@ impl Monitor {
         lives: &mut Lives,
         wait: Duration,
     ) -> Option<(Running, State)> {
-        let begun = self.rest_and_launch(pump, lives, Instant::now() + wait);
+        let deadline = Instant::now() + wait;
+        // Its peers may not know it yet, if its run was short.
+        let _ = peers::pass_on(&self.home, networks(&self.record));
+        let begun = self.rest_and_launch(pump, lives, deadline);
         let error = match begun {
             Ok(Some(begun)) => return Some(begun),
             Ok(None) => String::new(),
