@@ -1,11 +1,15 @@
 //! What `run` and `create` were asked for, as values; no flag of the command line is named here.
 
+mod restart;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxResources, PosixRlimit};
 use serde::{Deserialize, Serialize};
+
+pub use restart::Restart;
 
 /// What `run` or `create` was asked for; stored with the container, since clean-up, restart and
 /// `inspect` work it out again from here.
@@ -112,6 +116,9 @@ pub struct Request {
     pub userns: Option<Userns>,
     /// `--detach-keys`.
     pub detach_keys: Option<String>,
+    /// `--restart`.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub restart: Restart,
 }
 
 /// What nobody asked for is not kept.

@@ -168,6 +168,27 @@ fn a_container_lives_its_life() {
 }
 
 #[test]
+fn a_container_is_started_again_by_its_policy() {
+    let user = User::new();
+    let script = "echo begun; exit 4";
+    let flags = ["run", "-d", "--name", "crash", "--restart", "always"];
+    user.rmac(&[&flags[..], &[&user.image(), "sh", "-c", script]].concat())
+        .ok();
+    wait_for("it is not started again", || {
+        user.rmac(&["logs", "crash"]).stdout.lines().count() > 3
+    });
+    user.rmac(&["stop", "crash"]).ok();
+    let runs = user.rmac(&["logs", "crash"]).ok();
+    user.rmac(&["ps", "-a"]).says("Exited (4)").ended(0);
+    assert_eq!(user.rmac(&["start", "--at-boot"]).ok(), "crash\n");
+    wait_for("it is not started", || {
+        user.rmac(&["logs", "crash"]).stdout.len() > runs.len()
+    });
+    user.rmac(&["rm", "-f", "crash"]).ok();
+    assert_eq!(user.rmac(&["ps", "-aq"]).ok(), "");
+}
+
+#[test]
 fn the_tree_is_the_images_and_can_be_changed() {
     let user = User::new();
     let script = "ip link show lo | grep -q LOWER_UP && rm -r /etc/apk && mkdir /etc/apk && ls -A /etc/apk && test -d /sys/class/net/lo \

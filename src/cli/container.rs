@@ -22,8 +22,12 @@ pub struct StartArgs {
     /// Tell each step as it is taken
     #[arg(long, value_enum, value_name = "STYLE", num_args = 0..=1, require_equals = true, default_missing_value = "full")]
     pub explain: Option<Style>,
+    /// Start what its restart policy wants to run, as a daemon would when the machine has come up: always, and
+    /// unless-stopped where nobody has stopped it
+    #[arg(long, conflicts_with_all = ["containers", "attach", "interactive"])]
+    pub at_boot: bool,
     /// Names or IDs
-    #[arg(value_name = "CONTAINER", required = true)]
+    #[arg(value_name = "CONTAINER", required_unless_present = "at_boot")]
     pub containers: Vec<String>,
 }
 
@@ -104,6 +108,17 @@ pub struct KillArgs {
 /// Names of containers and nothing else.
 #[derive(Debug, Args)]
 pub struct Names {
+    /// Names or IDs
+    #[arg(value_name = "CONTAINER", required = true)]
+    pub containers: Vec<String>,
+}
+
+/// The flags of `update`.
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// Restart policy to apply when the container exits
+    #[arg(long, value_name = "POLICY")]
+    pub restart: Option<String>,
     /// Names or IDs
     #[arg(value_name = "CONTAINER", required = true)]
     pub containers: Vec<String>,
@@ -246,6 +261,8 @@ pub enum ContainerCommand {
     Unpause(Names),
     /// Rename a container
     Rename(RenameArgs),
+    /// Update configuration of one or more containers
+    Update(UpdateArgs),
     /// Display the running processes of a container
     Top(TopArgs),
     /// Block until one or more containers stop, then print their exit codes

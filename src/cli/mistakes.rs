@@ -76,9 +76,6 @@ fn cure(flag: &str) -> Option<&'static str> {
         "-p" | "--publish" | "-P" | "--publish-all" => {
             "ports need no publishing: a container on the LAN is reached at its own address, as in http://172.16.86.2:80; see: rmac inspect"
         }
-        "--restart" => {
-            "no daemon would start it again: let systemd do it, by a unit with `rmac start -a` and Restart=; see docs/networks.md"
-        }
         "--link" => "containers on one network know each other by name: --name, --network-alias",
         "--link-local-ip" => "the kernel gives out one by itself",
         _ => return None,

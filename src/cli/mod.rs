@@ -86,6 +86,8 @@ pub enum Command {
     Unpause(container::Names),
     /// Rename a container
     Rename(container::RenameArgs),
+    /// Update configuration of one or more containers
+    Update(container::UpdateArgs),
     /// Display the running processes of a container
     Top(container::TopArgs),
     /// Block until one or more containers stop, then print their exit codes

@@ -52,6 +52,14 @@ pub struct ContainerArgs {
     /// Automatically remove the container when it exits
     #[arg(long)]
     pub rm: bool,
+    /// Restart policy when the container exits: no, on-failure, on-failure:MOST, always or unless-stopped
+    #[arg(
+        long,
+        value_name = "POLICY",
+        default_value = "no",
+        hide_default_value = true
+    )]
+    pub restart: String,
     /// Assign a name to the container
     #[arg(long)]
     pub name: Option<String>,

@@ -18,6 +18,9 @@ use crate::supervise::{Message, call, hear, say};
 /// `rmac attach`.
 pub fn attach(home: &Home, args: &AttachArgs) -> Result<u8> {
     let record = containers::find(home, &args.container)?;
+    if is_restarting(home, &record)? {
+        bail!("You cannot attach to a restarting container, wait until it is running");
+    }
     let state = running(
         home,
         &record,
@@ -80,15 +83,30 @@ fn final_code(home: &Home, record: &Record) -> Result<i32> {
         .exit_code)
 }
 
+/// Whether the container waits to be started again, by its restart policy.
+pub fn is_restarting(home: &Home, record: &Record) -> Result<bool> {
+    let state = State::load(home, &record.id)?;
+    Ok(state.is_some_and(|state| state.status == Status::Restarting))
+}
+
 /// The state of a container that runs.
 ///
 /// # Errors
-/// `otherwise` where it does not.
+/// `otherwise` where it does not; Docker's words where it waits to be started again.
 pub fn running(home: &Home, record: &Record, otherwise: &str) -> Result<State> {
     let state = State::load(home, &record.id)?;
     let alive = |state: &State| {
         state.status == Status::Running && state.process.is_some_and(|process| process.is_alive())
     };
+    if state
+        .as_ref()
+        .is_some_and(|state| state.status == Status::Restarting)
+    {
+        bail!(
+            "Container {} is restarting, wait until the container is running",
+            record.id
+        );
+    }
     state.filter(alive).with_context(|| otherwise.to_owned())
 }
 

@@ -113,7 +113,7 @@ fn container_value(home: &Home, record: &Record) -> Result<Value> {
         "HostsPath": file("hosts"),
         "LogPath": record.log_path(home).display().to_string(),
         "Name": format!("/{}", record.name),
-        "RestartCount": 0,
+        "RestartCount": state.restarts,
         "Driver": "overlay2",
         "Platform": record.platform.split('/').next(),
         "MountLabel": "",
@@ -142,9 +142,9 @@ fn state_value(state: &State) -> Value {
     };
     json!({
         "Status": state.name(),
-        "Running": running,
+        "Running": state.status.is_up(),
         "Paused": state.paused,
-        "Restarting": false,
+        "Restarting": state.status == Status::Restarting,
         "OOMKilled": state.oom_killed,
         "Dead": false,
         "Pid": state.process.filter(|_| running).map_or(0, |process| process.pid),

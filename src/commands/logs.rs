@@ -12,9 +12,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::cli::container::LogsArgs;
+use crate::request::Restart;
 use crate::store::Home;
 use crate::store::claim::is_claimed;
-use crate::store::containers;
+use crate::store::containers::{self, Record, State, Status};
 use crate::supervise::log::{Entry, Reader, Stream};
 
 /// `rmac logs`.
@@ -46,23 +47,36 @@ pub fn logs(home: &Home, args: &LogsArgs) -> Result<u8> {
         }
     }
     if args.follow {
-        follow(home, &record.id, &mut reader, &window, args)?;
+        follow(home, &record, &mut reader, &window, args)?;
     }
     Ok(0)
 }
 
-/// Shows what is added until the container has come to its end.
+/// Whether what is followed goes on: as with Docker, to the end of the program, also where that will be started again.
+fn goes_on(home: &Home, record: &Record, began: Option<Timestamp>) -> bool {
+    let same = |state: State| state.status == Status::Running && state.started == began;
+    let lives = || {
+        State::load(home, &record.id)
+            .ok()
+            .flatten()
+            .is_some_and(same)
+    };
+    is_claimed(home, &record.id) && (record.request.restart == Restart::No || lives())
+}
+
+/// Shows what is added until the program has come to its end.
 fn follow(
     home: &Home,
-    id: &str,
+    record: &Record,
     reader: &mut Reader,
     window: &Window,
     args: &LogsArgs,
 ) -> Result<()> {
-    let changes = Changes::of(&home.container(id))?;
+    let changes = Changes::of(&home.container(&record.id))?;
+    let began = State::load(home, &record.id)?.and_then(|state| state.started);
     loop {
         // Asked before reading: what was written before the end is read after it.
-        let alive = is_claimed(home, id);
+        let alive = goes_on(home, record, began);
         while let Some(entry) = reader.entry()? {
             if window.holds(&entry) && !show(&entry, args)? {
                 return Ok(());

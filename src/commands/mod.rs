@@ -20,6 +20,7 @@ pub mod run;
 pub mod start;
 pub mod stop;
 pub mod top;
+pub mod update;
 pub mod version;
 pub mod volume;
 pub mod volumes;
@@ -129,6 +130,7 @@ fn dispatch(home: &Home, command: Command) -> Result<u8> {
         Command::Pause(args) => pause::pause(home, &args),
         Command::Unpause(args) => pause::unpause(home, &args),
         Command::Rename(args) => rename::rename(home, &args),
+        Command::Update(args) => update::update(home, &args),
         Command::Top(args) => top::top(home, &args),
         Command::Wait(args) => attach::wait(home, &args),
         Command::Rm(args) => rm::rm(home, &args),
@@ -163,6 +165,7 @@ fn container(home: &Home, command: ContainerCommand) -> Result<u8> {
         ContainerCommand::Pause(args) => pause::pause(home, &args),
         ContainerCommand::Unpause(args) => pause::unpause(home, &args),
         ContainerCommand::Rename(args) => rename::rename(home, &args),
+        ContainerCommand::Update(args) => update::update(home, &args),
         ContainerCommand::Top(args) => top::top(home, &args),
         ContainerCommand::Wait(args) => attach::wait(home, &args),
         ContainerCommand::Rm(args) => rm::rm(home, &args),

@@ -64,7 +64,7 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
     let made = rest.iter().filter_map(|id| summary::make(home, id));
     let made: Vec<String> = made.collect();
     found.extend(made.iter().filter_map(|text| Summary::read(text)));
-    found.retain(|summary| (all || summary.status == Status::Running) && wanted.has(home, summary));
+    found.retain(|summary| (all || summary.status.is_up()) && wanted.has(home, summary));
     found.sort_by_key(|summary| std::cmp::Reverse(summary.created));
     let most = if args.latest { Some(1) } else { args.last };
     found.truncate(most.unwrap_or(usize::MAX));
@@ -153,6 +153,11 @@ impl Line<'_> {
                 write!(text, "Up {}{paused}", out::ago(started, *now))?;
             }
             (Status::Running, None, _) => text.push_str("Up"),
+            (Status::Restarting, _, Some(finished)) => {
+                let code = summary.exit_code;
+                write!(text, "Restarting ({code}) {} ago", out::ago(finished, *now))?;
+            }
+            (Status::Restarting, _, None) => write!(text, "Restarting ({})", summary.exit_code)?,
             (Status::Exited, _, Some(finished)) => {
                 let code = summary.exit_code;
                 write!(text, "Exited ({code}) {} ago", out::ago(finished, *now))?;

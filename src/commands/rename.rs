@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::run::check_name;
 use crate::cli::container::RenameArgs;
 use crate::store::Home;
-use crate::store::containers::{self, Record, State, Status};
+use crate::store::containers::{self, Record, State};
 use crate::supervise::{monitor, peers};
 
 /// `rmac rename`.
@@ -20,7 +20,7 @@ pub fn rename(home: &Home, args: &RenameArgs) -> Result<u8> {
     Record::update(home, &record.id, |kept| kept.name.clone_from(&args.new))?;
     containers::free_name(home, &record.id, &old);
     // Its peers know it by its name.
-    if State::load(home, &record.id)?.is_some_and(|state| state.status == Status::Running) {
+    if State::load(home, &record.id)?.is_some_and(|state| state.status.is_up()) {
         peers::join(home, &record)?;
         peers::tell(home, monitor::networks(&record))?;
     }

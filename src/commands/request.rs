@@ -15,7 +15,7 @@ use oci_spec::runtime::{PosixRlimit, PosixRlimitBuilder, PosixRlimitType};
 use super::volume;
 use crate::cli::run::ContainerArgs;
 use crate::kernel::{capabilities, devices::Mapping, signals::Signal};
-use crate::request::Request;
+use crate::request::{Request, Restart};
 use crate::store::{Home, containers};
 use crate::supervise::client;
 
@@ -72,12 +72,22 @@ pub fn request(args: &ContainerArgs) -> Result<Request> {
             .collect::<Result<_>>()?,
         userns: args.userns.as_deref().map(userns::userns).transpose()?,
         detach_keys: args.detach_keys.clone(),
+        restart: restart(args)?,
         ..Request::default()
     };
     let request = use_of_the_machine(args, request)?;
     userns::check(&request)?;
     sharing::check(&request)?;
     Ok(request)
+}
+
+/// `--restart`, which would bring nobody back who has removed himself.
+fn restart(args: &ContainerArgs) -> Result<Restart> {
+    let policy: Restart = args.restart.parse()?;
+    if args.rm && policy != Restart::No {
+        bail!("conflicting options: cannot specify both --restart and --rm");
+    }
+    Ok(policy)
 }
 
 /// What the container uses of the machine, and of other containers, beside its network.

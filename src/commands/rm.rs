@@ -8,7 +8,7 @@ use super::stop::stop_one;
 use crate::cli::container::RmArgs;
 use crate::store::Home;
 use crate::store::claim::{Attempt, Claim};
-use crate::store::containers::{self, Record, State, Status};
+use crate::store::containers::{self, Record, State};
 use crate::supervise::client::PATIENCE;
 use crate::supervise::heal;
 
@@ -35,9 +35,9 @@ fn remove(home: &Home, record: &Record, name: &str, args: &RmArgs) -> Result<()>
     loop {
         let runs = || {
             let state = State::load(home, &record.id)?;
-            Ok::<_, anyhow::Error>(state.is_some_and(|state| state.status == Status::Running))
+            Ok::<_, anyhow::Error>(state.filter(|state| state.status.is_up()))
         };
-        if force && runs()? {
+        if force && runs()?.is_some() {
             stop_one(home, record, Some("KILL"), Some(0))?;
         }
         match Claim::wait(home, &record.id, Duration::from_millis(100))? {
@@ -51,13 +51,15 @@ fn remove(home: &Home, record: &Record, name: &str, args: &RmArgs) -> Result<()>
                 return Ok(());
             }
             // It is just being started, or is on its way out.
-            Some(Attempt::Busy) | None if (force || !runs()?) && Instant::now() < deadline => (),
-            Some(Attempt::Busy) | None if runs()? => bail!(
-                "cannot remove container \"{name}\": container is running: stop the container before removing or force remove"
-            ),
-            Some(Attempt::Busy) | None => {
-                bail!("removal of container {name} is already in progress")
-            }
+            Some(Attempt::Busy) | None => match runs()? {
+                None if Instant::now() < deadline => (),
+                Some(_) if force && Instant::now() < deadline => (),
+                Some(state) => bail!(
+                    "cannot remove container \"{name}\": container is {}: stop the container before removing or force remove",
+                    state.status.name()
+                ),
+                None => bail!("removal of container {name} is already in progress"),
+            },
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::supervise::start::{Attach, How};
 
 /// `rmac start`.
 pub fn start(home: &Home, args: &StartArgs) -> Result<u8> {
+    if args.at_boot {
+        return at_boot(home, args);
+    }
     let attach = args.attach || args.interactive;
     if attach && args.containers.len() > 1 {
         bail!("you cannot start and attach multiple containers at once");
@@ -45,6 +48,33 @@ pub fn start(home: &Home, args: &StartArgs) -> Result<u8> {
         }
         Ok(name.to_owned())
     })
+}
+
+/// Starts what Docker's daemon would when it begins: the oldest first, whose network a later one may share.
+fn at_boot(home: &Home, args: &StartArgs) -> Result<u8> {
+    let mut records = vec![];
+    for id in containers::ids(home) {
+        // One may be removed meanwhile, or its making may not have come to its end.
+        let (Some(record), Some(state)) = (Record::load(home, &id)?, State::load(home, &id)?)
+        else {
+            continue;
+        };
+        let policy = record.request.restart;
+        if state.status == Status::Exited && policy.at_boot(state.stopped) {
+            records.push(record);
+        }
+    }
+    records.sort_by_key(|record| record.created);
+    let names = records.into_iter().map(|record| record.name).collect();
+    start(
+        home,
+        &StartArgs {
+            at_boot: false,
+            containers: names,
+            detach_keys: None,
+            ..*args
+        },
+    )
 }
 
 /// `rmac restart`.
@@ -93,7 +123,7 @@ fn claim_stopped(home: &Home, name: &str) -> Result<Option<(Record, Claim)>> {
             }
             Some(Attempt::Busy) | None => {
                 let state = State::load(home, &record.id)?;
-                if state.is_some_and(|state| state.status == Status::Running)
+                if state.is_some_and(|state| state.status.is_up())
                     && claim::is_claimed(home, &record.id)
                 {
                     return Ok(None);

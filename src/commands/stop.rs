@@ -20,7 +20,7 @@ use crate::store::Home;
 use crate::store::claim;
 use crate::store::containers::{self, Record, State};
 use crate::supervise::client::PATIENCE;
-use crate::supervise::{self, Message, asked};
+use crate::supervise::{self, Message, asked, monitor};
 use crate::sys;
 
 /// `rmac stop`.
@@ -37,6 +37,9 @@ pub fn kill(home: &Home, args: &KillArgs) -> Result<u8> {
     let signal: Signal = args.signal.parse()?;
     super::each_at_once(&args.containers, |name| {
         let record = containers::find(home, name)?;
+        if is_for_ever(&record, signal)? && monitor::stop(home, &record)? {
+            return call_off(home, &record).map(|()| name.to_owned());
+        }
         let state = running(
             home,
             &record,
@@ -68,6 +71,9 @@ pub fn stop_one(
     signal: Option<&str>,
     timeout: Option<i64>,
 ) -> Result<()> {
+    if monitor::stop(home, record)? {
+        return call_off(home, record);
+    }
     let Ok(state) = running(home, record, "") else {
         // It may have ended a moment ago and still be cleaned up.
         claim::wait_until_free(home, &record.id, PATIENCE);
@@ -98,6 +104,27 @@ pub fn stop_one(
     if !told && !claim::wait_until_free(home, &record.id, PATIENCE) {
         bail!(
             "container {} has ended, but its monitor does not come to an end",
+            record.name
+        );
+    }
+    Ok(())
+}
+
+/// Whether a container that was ended by this signal of `kill` is not to be started again: Docker's rule, by which each
+/// counts, unless the container, or its image, names the one that stops it.
+fn is_for_ever(record: &Record, signal: Signal) -> Result<bool> {
+    let image = record.image_config.stop_signal();
+    let named = record.request.stop_signal.as_ref().or(image.as_ref());
+    let (usual, _) = asked::how(record)?;
+    Ok(named.is_none() || signal == usual || signal.number() == nix::libc::SIGKILL)
+}
+
+/// Ends the wait of a container that would be started again, and is stopped.
+fn call_off(home: &Home, record: &Record) -> Result<()> {
+    // If it is just being started, that has to come to its end first.
+    if !monitor::call_off(home, record, 2 * PATIENCE) {
+        bail!(
+            "container {} is just being started, and that does not come to an end",
             record.name
         );
     }

@@ -4,6 +4,7 @@
 //! what has become of it. The plan is not kept: it follows from the record.
 
 mod lock;
+mod process;
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -21,6 +22,7 @@ use crate::net::endpoint::Endpoint;
 use crate::request::Request;
 
 pub use lock::{Lock, lock, try_lock};
+pub use process::ProcessId;
 
 /// What a container was made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +79,12 @@ pub struct State {
     /// When it ended.
     #[serde(default)]
     pub finished: Option<Timestamp>,
+    /// How often it was started again by its restart policy, since somebody has started it.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Whether somebody has stopped it, which its restart policy then does not undo.
+    #[serde(default)]
+    pub stopped: bool,
 }
 
 /// Where a container is in its life.
@@ -87,6 +95,8 @@ pub enum Status {
     Created,
     /// Its program runs.
     Running,
+    /// Its program has ended, and its monitor will start it again.
+    Restarting,
     /// Its program has ended.
     Exited,
 }
@@ -97,14 +107,25 @@ impl Status {
         match self {
             Status::Created => "created",
             Status::Running => "running",
+            Status::Restarting => "restarting",
             Status::Exited => "exited",
         }
     }
 
     /// What has this [`name`](Status::name).
     pub fn of_name(name: &str) -> Option<Status> {
-        let all = [Status::Created, Status::Running, Status::Exited];
+        let all = [
+            Status::Created,
+            Status::Running,
+            Status::Restarting,
+            Status::Exited,
+        ];
         all.into_iter().find(|status| status.name() == name)
+    }
+
+    /// Whether the container has a monitor: Docker's "running", which a container that will be started again is, too.
+    pub fn is_up(self) -> bool {
+        matches!(self, Status::Running | Status::Restarting)
     }
 
     /// As [`Status::name`], with Docker's further word for a container that runs but is `paused`.
@@ -113,30 +134,6 @@ impl Status {
             Status::Running if paused => "paused",
             status => status.name(),
         }
-    }
-}
-
-/// A process that can be told from a later one with the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessId {
-    /// Its number in the host's pid namespace.
-    pub pid: i32,
-    /// When it was started, in clock ticks since boot (proc_pid_stat(5), field 22).
-    pub start_time: u64,
-}
-
-impl ProcessId {
-    /// The process that now has the number `pid`.
-    pub fn of(pid: i32) -> Result<Self> {
-        let (_, start_time) = look_at(pid).with_context(|| format!("process {pid} is gone"))?;
-        Ok(ProcessId { pid, start_time })
-    }
-
-    /// Tells whether that process is still there.
-    pub fn is_alive(&self) -> bool {
-        look_at(self.pid).is_some_and(|(state, start_time)| {
-            start_time == self.start_time && !matches!(state, 'Z' | 'X')
-        })
     }
 }
 
@@ -153,6 +150,8 @@ impl State {
             oom_killed: false,
             started: None,
             finished: None,
+            restarts: 0,
+            stopped: false,
         }
     }
 
@@ -174,7 +173,7 @@ impl State {
     pub fn load(home: &Home, id: &str) -> Result<Option<Self>> {
         let state: Option<State> = read_json(&home.container(id).join("state.json"))?;
         Ok(state.map(|state| match state.status {
-            Status::Running if !home.running(id).exists() => State {
+            Status::Running | Status::Restarting if !home.running(id).exists() => State {
                 status: Status::Exited,
                 process: None,
                 exit_code: 255,
@@ -370,17 +369,6 @@ fn suggestion(home: &Home, name: &str) -> String {
         Some(near) => format!(" (did you mean {near}?)"),
         None => String::new(),
     }
-}
-
-/// The state and the start time of a process. A zombie still has both.
-fn look_at(pid: i32) -> Option<(char, u64)> {
-    let text =
-        std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
-    // The second field is the command in brackets and may itself hold spaces and brackets.
-    let (_, rest) = text.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 /// The names of all containers.

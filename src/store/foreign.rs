@@ -4,7 +4,7 @@
 //! networks/ID/foreign      172.16.86.2 52:54:00:12:34:56 1795507200
 //! ```
 //!
-//! One address a line, who has it, and when that was seen (seconds since 1970). For [`MEMORY`] nobody is
+//! One address a line, who has it, and when that was seen (seconds since 1970). For `MEMORY` nobody is
 //! given such an address, so the next start need not find out again; then it may be free.
 
 use std::io::Write;

@@ -33,6 +33,7 @@ pub struct Asked {
     signals: SignalFd,
     signal: Signal,
     timeout: i64,
+    heard: bool,
 }
 
 impl Asked {
@@ -49,6 +50,7 @@ impl Asked {
             signals,
             signal,
             timeout,
+            heard: false,
         })
     }
 
@@ -57,10 +59,17 @@ impl Asked {
         self.signals.as_fd()
     }
 
-    /// Passes what has come on to the program behind `pidfd`: first the stop signal, and when its time is over
-    /// SIGKILL.
-    pub fn turn(&self, pidfd: BorrowedFd<'_>) {
+    /// Whether a signal has come.
+    pub fn was_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Passes what has come on to the program behind `pidfd`, if there is one just now: first the stop signal, and when
+    /// its time is over SIGKILL.
+    pub fn turn(&mut self, pidfd: Option<BorrowedFd<'_>>) {
         while let Ok(Some(heard)) = self.signals.read_signal() {
+            self.heard = true;
+            let Some(pidfd) = pidfd else { continue };
             let number = match heard.ssi_signo as i32 {
                 libc::SIGALRM => libc::SIGKILL,
                 _ => self.signal.number(),

@@ -79,6 +79,16 @@ pub fn heal(home: &Home, id: &str, _claim: &Claim) {
             };
             let _ = state.save(home, id);
         }
+        // Its program had ended already.
+        (Some(_), Some(state)) if state.status == Status::Restarting => {
+            let state = State {
+                status: Status::Exited,
+                error: "the container's monitor was killed while it waited to start it again"
+                    .into(),
+                ..state
+            };
+            let _ = state.save(home, id);
+        }
         (Some(_), Some(_)) => (),
         // A run that never came to its end.
         (Some(record), None) => discard(home, &record),

@@ -53,6 +53,8 @@ pub enum Message {
     Detach,
     /// Caller: the container's networks have changed; look at its record. Monitor: I have.
     Networks,
+    /// Caller: the container's state says now that somebody has stopped it; look at it.
+    Stopped,
     /// Caller: my terminal has this many rows and columns.
     Resize(u16, u16),
     /// Monitor: the program runs; its process number.
@@ -78,6 +80,7 @@ impl Message {
             Message::InputEnd => (b'e', vec![]),
             Message::Detach => (b'd', vec![]),
             Message::Networks => (b'n', vec![]),
+            Message::Stopped => (b's', vec![]),
             Message::Resize(rows, columns) => {
                 (b'w', [rows.to_le_bytes(), columns.to_le_bytes()].concat())
             }
@@ -107,6 +110,7 @@ impl Message {
             [b'e'] => Message::InputEnd,
             [b'd'] => Message::Detach,
             [b'n'] => Message::Networks,
+            [b's'] => Message::Stopped,
             [b'w', a, b, c, d] => {
                 Message::Resize(u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]))
             }
@@ -192,6 +196,7 @@ mod tests {
             Message::InputEnd,
             Message::Detach,
             Message::Networks,
+            Message::Stopped,
             Message::Resize(50, 132),
             Message::Started(4711),
             Message::Failed(127, "no such file".into()),

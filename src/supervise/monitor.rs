@@ -4,43 +4,38 @@
 //! answered as soon as the answer is known; what the caller need not wait for (deleting a link takes the
 //! kernel some 19 ms) comes after.
 
+mod again;
+mod watch;
+
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, bind, listen, socket};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
-use super::asked::Asked;
 use super::chores::Chores;
 use super::log::Log;
 use super::pump::{Ends, Pump};
 use super::stdio::{Input, pipes};
 use super::{Message, address_in, claims, heal, peers, rootless, say};
-use crate::kernel::cgroups::{self, Layout};
+use crate::kernel::cgroups::Layout;
 use crate::launch::{self, Ahead, Failure, Listener, Running, Side, Silent, Telling};
 use crate::net::conflict::Conflict;
-use crate::net::link;
 use crate::plan::Plan;
 use crate::plan::wire::{self, Client};
-use crate::request::{NetworkMode, Pids};
+use crate::request::NetworkMode;
 use crate::step::{Place, Step};
 use crate::store::claim::Claim;
-use crate::store::containers::{self, ProcessId, Record, State, Status};
+use crate::store::containers::Record;
 use crate::store::{Home, ids, leases};
 use crate::sys;
 use crate::{exit, explain};
+use again::Lives;
 
-/// A program that has not ended by then is one that stays.
-const SHORT: Duration = Duration::from_millis(10);
-
-/// How much longer that is for each peer: to tell a peer is work of that size, so where there are many, one telling
-/// comes to be for several who start one after the other.
-const LONGER: Duration = Duration::from_micros(100);
+pub use again::{call_off, stop};
 
 /// What becomes of a container that could not be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,15 +91,21 @@ impl Monitor {
 
     fn start(&mut self) -> Result<(Running, Pump), Failure> {
         let listener = self.listen()?;
+        let (mut running, ends) = self.make()?;
+        self.note_leases(&running)?;
+        let log = Log::new(self.record.log_path(&self.home));
+        let mut pump = Pump::new(ends, log, Some(listener))?;
+        pump.add_chores(self.chores(&mut running)?);
+        Ok((running, pump))
+    }
+
+    /// Launches, with other addresses where somebody on the LAN has those.
+    fn make(&mut self) -> Result<(Running, Ends), Failure> {
         loop {
             let failure = match self.launch() {
-                Ok((mut running, ends)) => {
+                Ok(made) => {
                     launch::forget(&mut self.plan);
-                    self.note_leases(&running)?;
-                    let log = Log::new(self.record.log_path(&self.home));
-                    let mut pump = Pump::new(ends, log, Some(listener))?;
-                    pump.add_chores(self.chores(&mut running)?);
-                    return Ok((running, pump));
+                    return Ok(made);
                 }
                 Err(failure) => failure,
             };
@@ -196,24 +197,45 @@ impl Monitor {
 
     /// From the started program to the clean end. Whatever goes wrong on the way ends the container.
     fn keep(mut self, mut running: Running, mut pump: Pump) -> Result<()> {
-        let watched = self.watch(&running, &mut pump);
-        // The caller has its answer: now the mounts may take their time.
-        drop(running.mounts.take());
-        // Kept to the end of the process: closing their sockets takes the kernel some 10 ms each.
-        let _chores = pump.take_chores();
-        // It may have been connected and disconnected since.
-        self.plan.wire = wire::wire(&self.record.endpoints, &Client::default());
-        let discard = match &watched {
-            Ok(()) => self.record.request.auto_remove,
-            Err(error) => {
+        let mut lives = Lives::first();
+        let mut begun = self.begin(&running, &mut pump);
+        let (chores, failed, ended) = loop {
+            let watched =
+                begun.and_then(|state| self.watch(&running, &mut pump, state, &mut lives));
+            // The caller has its answer: now the mounts may take their time.
+            drop(running.mounts.take());
+            let chores = pump.take_chores();
+            // It may have been connected and disconnected since.
+            self.plan.wire = wire::wire(&self.record.endpoints, &Client::default());
+            if let Err(error) = &watched {
                 let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), nix::libc::SIGKILL);
                 let _ = exit_code(&running.pidfd);
                 pump.farewell(&Message::Failed(exit::RMAC_FAILED, format!("{error:#}")));
                 let _ = peers::leave(&self.home, &self.record.id, networks(&self.record));
-                self.on_failure == OnFailure::Discard
+            }
+            let undone = launch::undo(&self.plan, running.netns.as_ref());
+            let wait = match (watched, undone) {
+                (Ok(Some(wait)), Ok(())) => wait,
+                (Ok(Some(_)), Err(error)) => {
+                    let _ = self.give_up(&mut pump, format!("{error:#}"));
+                    break (chores, false, Err(error));
+                }
+                (watched, undone) => break (chores, watched.is_err(), watched.and(undone)),
+            };
+            // Nothing of it is left when it begins anew.
+            drop((chores, running));
+            match self.again(&mut pump, &mut lives, wait) {
+                Some((next, state)) => {
+                    (running, begun) = (next, Ok(state));
+                    self.on_failure = OnFailure::Keep;
+                }
+                None => break (None, false, Ok(())),
             }
         };
-        let undone = launch::undo(&self.plan, running.netns.as_ref());
+        let discard = match failed {
+            true => self.on_failure == OnFailure::Discard,
+            false => self.record.request.auto_remove,
+        };
         if discard {
             heal::discard(&self.home, &self.record);
         }
@@ -222,93 +244,9 @@ impl Monitor {
         drop(self.claim);
         // `exec` sees to it itself that its container knows who has gone.
         let told = peers::pass_on(&self.home, networks(&self.record));
-        watched.and(undone).and(cleared).and(told)
-    }
-
-    /// What nobody waits for, and what a program that ends at once need not wait for either.
-    fn settle_down(&self) {
-        // Given back at once, the lock leaves the summary for `ps`; who has it does that, too, and may be waiting for us.
-        drop(containers::try_lock(&self.home, &self.record.id));
-        // The hosts files of those who are there; an `exec` that comes sooner sees to it itself.
-        let _ = peers::pass_on(&self.home, networks(&self.record));
-        // What others have left behind.
-        heal::sweep(&self.home);
-        // All that is left to do is to wait; there is a monitor for each container.
-        sys::heap::trim();
-    }
-
-    fn watch(&mut self, running: &Running, pump: &mut Pump) -> Result<()> {
-        pump.add_caller(
-            self.caller
-                .try_clone()
-                .context("duplicate the caller's socket")?,
-        );
-        let mut state = State {
-            status: Status::Running,
-            process: Some(ProcessId::of(running.pid.as_raw())?),
-            monitor: std::process::id() as i32,
-            started: Some(Timestamp::now()),
-            ..State::created()
-        };
-        state.save(&self.home, &self.record.id)?;
-        // Before the caller hears of it: what it starts next may look for this one by name.
-        let members = peers::join(&self.home, &self.record)?;
-        pump.tell(&Message::Started(running.pid.as_raw()));
-        pump.add_asked(Asked::listen(&self.record)?);
-        let short = SHORT + LONGER * members as u32;
-        if !pump.run_until(running.pidfd.as_fd(), Instant::now() + short)? {
-            self.settle_down();
-        }
-        self.end_with_first(running, pump)?;
-        pump.run(running.pidfd.as_fd())?;
-        if let Some(record) = Record::load(&self.home, &self.record.id)? {
-            self.record = record;
-        }
-        if let Some(state_now) = State::load(&self.home, &self.record.id)? {
-            state = state_now;
-        }
-        state.exit_code = exit_code(&running.pidfd)?;
-        state.status = Status::Exited;
-        state.process = None;
-        state.paused = false;
-        state.finished = Some(Timestamp::now());
-        if self.record.request.auto_remove {
-            // The name is free at once; the addresses are when the link is gone, and say so meanwhile.
-            for endpoint in &self.record.endpoints {
-                let _ = leases::releasing(&self.home, &endpoint.network_id, &self.record.id);
-            }
-            containers::retire(&self.home, &self.record.id, &self.record.name);
-        } else {
-            state.save(&self.home, &self.record.id)?;
-        }
-        let told = self.leave_the_lan(running, pump);
-        pump.farewell(&Message::Exited(state.exit_code));
-        told
-    }
-
-    /// Where the first process is not process 1 of its own, the kernel does not end the others with it.
-    fn end_with_first(&self, running: &Running, pump: &mut Pump) -> Result<()> {
-        if self.record.request.pid == Pids::Own {
-            return Ok(());
-        }
-        let long = Duration::from_secs(3600);
-        while !pump.run_until(running.pidfd.as_fd(), Instant::now() + long)? {}
-        let group = Path::new("/rmac").join(&self.record.id);
-        cgroups::kill_all(&Layout::detect()?, &group)
-    }
-
-    /// Whatever others can see of the container's network ends, before anybody is told that the container
-    /// has: a DHCP lease, its addresses, its name, the host's route. Its link is left, which is silent now,
-    /// since deleting it takes the kernel some 20 ms.
-    fn leave_the_lan(&self, running: &Running, pump: &mut Pump) -> Result<()> {
-        pump.release();
-        if let Some(netns) = &running.netns {
-            for endpoint in &self.record.endpoints {
-                // One that is gone with its parent is silent already.
-                let _ = link::silence(endpoint, netns.as_fd());
-            }
-        }
-        peers::leave(&self.home, &self.record.id, networks(&self.record))
+        // Kept up to here: closing their sockets takes the kernel some 10 ms each.
+        drop(chores);
+        ended.and(cleared).and(told)
     }
 }
 

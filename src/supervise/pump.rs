@@ -3,13 +3,14 @@
 //! One loop over poll(2), no thread. A caller that does not read fast enough holds the program back, as a
 //! pipe would; nothing is kept in memory without bound.
 
+mod rest;
+
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv};
 
@@ -19,6 +20,8 @@ use super::chores::Chores;
 use super::log::{Log, Stream};
 use super::{LONGEST, Message};
 use crate::sys;
+
+pub use rest::Woken;
 
 /// What is held for a slow caller, in messages, before the program has to wait.
 const MOST_WAITING: usize = 16;
@@ -51,22 +54,14 @@ pub struct Pump {
     input_ended: bool,
     chores: Option<Chores>,
     asked: Option<Asked>,
+    /// Somebody says that the container's state has changed.
+    called: bool,
 }
 
 impl Pump {
     /// A pump for a program with the given ends; more callers come through `listener`.
     pub fn new(ends: Ends, log: Log, listener: Option<OwnedFd>) -> Result<Self> {
-        for end in [&ends.master, &ends.input, &ends.output, &ends.error]
-            .into_iter()
-            .flatten()
-        {
-            let flags = fcntl(end, FcntlArg::F_GETFL).context("fcntl")?;
-            fcntl(
-                end,
-                FcntlArg::F_SETFL(OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK),
-            )
-            .context("fcntl")?;
-        }
+        ends.never_wait()?;
         Ok(Pump {
             ends,
             log,
@@ -76,6 +71,7 @@ impl Pump {
             input_ended: false,
             chores: None,
             asked: None,
+            called: false,
         })
     }
 
@@ -118,7 +114,6 @@ impl Pump {
     pub fn run(&mut self, pidfd: BorrowedFd<'_>) -> Result<()> {
         while !self.turn(Some(pidfd), None)? {}
         // All processes of the pid namespace are dead by now, so nobody writes any more.
-        self.listener = None;
         while self.read_outputs() {
             self.flush();
         }
@@ -188,7 +183,7 @@ impl Pump {
         {
             chores.turn();
         }
-        if let (true, Some(asked), Some(pidfd)) = (called, &self.asked, pidfd) {
+        if let (true, Some(asked)) = (called, &mut self.asked) {
             asked.turn(pidfd);
         }
         self.accept();
@@ -321,10 +316,9 @@ impl Pump {
                 Ok(Message::Attach) => self.callers[at].attached = true,
                 Ok(Message::Input(data)) => self.input.extend(data),
                 Ok(Message::InputEnd) => self.input_ended = true,
+                Ok(Message::Stopped) => self.called = true,
                 Ok(Message::Networks) => {
-                    if let Some(chores) = &mut self.chores {
-                        chores.reload();
-                    }
+                    self.reload();
                     // Who told us waits until it is so.
                     let done = Message::Networks.encode();
                     self.callers[at].waiting.push_back(done);

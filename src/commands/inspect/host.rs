@@ -22,7 +22,7 @@ pub(super) fn host_config(record: &Record) -> Value {
     let mut value = json!({
         "Binds": nothing_or(&request.binds.iter().map(bind_text).collect::<Vec<_>>()),
         "NetworkMode": mode(record),
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {"Name": request.restart.name(), "MaximumRetryCount": request.restart.most()},
         "AutoRemove": request.auto_remove,
         "VolumesFrom": nothing_or(&request.volumes_from),
         "CapAdd": nothing_or(&request.cap_add),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::cli::network::{ConnectArgs, DisconnectArgs};
-use crate::commands::attach::running;
+use crate::commands::attach::{is_restarting, running};
 use crate::commands::request::networks as words;
 use crate::net::conflict::Conflict;
 use crate::net::dhcp;
@@ -105,7 +105,7 @@ pub fn disconnect(home: &Home, args: &DisconnectArgs) -> Result<()> {
             .or_else(|error| if args.force { Ok(()) } else { Err(error) })?;
     }
     leases::release(home, &network.id, &record.id)?;
-    if pid.is_some() {
+    if pid.is_some() || is_restarting(home, &record)? {
         drop(lock);
         peers::leave(home, &record.id, [network.id.as_str()])?;
         peers::join(home, &record)?;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::cli::network::NetworkCommand;
 use crate::store::Home;
 use crate::store::claim::is_claimed;
-use crate::store::containers::{State, Status};
+use crate::store::containers::State;
 use crate::store::leases::{self, Lease};
 
 pub mod connect;
@@ -32,8 +32,7 @@ pub fn run(home: &Home, command: &NetworkCommand) -> Result<()> {
 fn runs(home: &Home, lease: &Lease) -> Result<bool> {
     Ok(lease.state == leases::State::Held
         && is_claimed(home, &lease.container)
-        && State::load(home, &lease.container)?
-            .is_some_and(|state| state.status == Status::Running))
+        && State::load(home, &lease.container)?.is_some_and(|state| state.status.is_up()))
 }
 
 /// One error out of those of several arguments, a line each; none if there are none.
