@@ -4,6 +4,7 @@
 mod common;
 
 use common::Lab;
+use common::lan::lab_with_network;
 
 /// Flags, a command in the container, and what it says.
 type Case<'a> = (&'a str, &'a str, &'a str);
@@ -245,6 +246,60 @@ fn what_is_left_among_the_hosts_processes_ends_with_the_first() {
         .says("143")
         .ok();
     lab.no_leaks();
+}
+
+/// Ports below 1024 and ping need no root where the network is the container's own, unless the user sets it otherwise.
+#[test]
+fn nobody_may_serve_port_80_and_ping() {
+    let lab = lab_with_network("lan");
+    lab.sh("rmac network create inside --internal").ok();
+    lab.on("router", "ip address show dev eth0 | grep -q 172.16.86.1")
+        .ok();
+    // Nobody is told to be nobody with a capability that would do as well.
+    let nobody = "-u nobody --cap-drop all";
+    let run = |flags: &str, script: &str| {
+        lab.sh(&format!(
+            "rmac run --rm {nobody} {flags} {} sh -c '{script}'",
+            lab.image()
+        ))
+    };
+    let serve = "(echo served | nc -l -p 80) & for try in 1 2 3 4 5 6 7 8 9; do sleep 0.1; nc 127.0.0.1 80 && break; done";
+    let ping = |address: &str| format!("ping -c 1 -W 2 {address} | grep received; :");
+    for (flags, neighbour) in [
+        ("--network lan", "172.16.86.1"),
+        ("--network inside", "127.0.0.1"),
+        ("--network none", "127.0.0.1"),
+    ] {
+        run(flags, serve).says("served");
+        run(flags, &ping(neighbour)).says("1 packets received");
+    }
+    // With users of their own, Docker's containers cannot ping either.
+    run("--userns auto --network lan", serve).says("served");
+    // The user's own word counts, however he spells it.
+    let own = "--sysctl net/ipv4/ip_unprivileged_port_start=81";
+    for network in ["none", "lan"] {
+        let flags = format!("--network {network} {own}");
+        run(&flags, serve).says("Permission denied");
+        run(&flags, &ping("127.0.0.1")).says("1 packets received");
+        let flags = format!("--network {network} --sysctl net.ipv4.ping_group_range=1\\ 0");
+        run(&flags, serve).says("served");
+        run(&flags, "ping -c 1 127.0.0.1").says("permission denied");
+    }
+    // Who shares a network finds it as it is.
+    let settings =
+        "/proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range";
+    let of_host = lab.sh(&format!("cat {settings}")).ok();
+    assert_eq!(
+        run("--network host", &format!("cat {settings}")).ok(),
+        of_host
+    );
+    lab.sh(&format!(
+        "rmac run -d --name first --network lan {own} {} sleep 1000",
+        lab.image()
+    ))
+    .ok();
+    run("--network container:first", serve).says("Permission denied");
+    lab.sh("rmac network rm inside").ok();
 }
 
 #[test]

@@ -21,6 +21,7 @@ use anyhow::Result;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
 
+use super::allow::Allowed;
 use super::endpoint::{Endpoint, Mac, Probe};
 use super::lower;
 use super::netlink::Wires;
@@ -87,6 +88,8 @@ pub enum Step {
     },
     /// Says where packets go that are not for the LAN itself.
     Route(NewRoute),
+    /// Allows every program in the network namespace what else takes a capability.
+    Allow(Allowed),
     /// Writes a setting of the link's own, `driver-opt=com.docker.network.endpoint.sysctls`.
     Setting {
         /// The file below /proc/sys.
@@ -282,6 +285,7 @@ impl Step {
                 let added = wires.add_route(route);
                 added.map_err(|refused| refusal::of_route(route, refused))
             }
+            Step::Allow(allowed) => wires.write_setting_if_there(allowed.path(), allowed.value()),
             Step::Setting { path, value } => wires.write_setting_if_there(path, value),
         }
     }

@@ -202,7 +202,7 @@ impl Monitor {
         // Kept to the end of the process: closing their sockets takes the kernel some 10 ms each.
         let _chores = pump.take_chores();
         // It may have been connected and disconnected since.
-        self.plan.wire = wire::wire(&self.record.endpoints, &Client::default());
+        self.plan.wire = wire::wire(&self.record.endpoints, &Client::default(), &[]);
         let discard = match &watched {
             Ok(()) => self.record.request.auto_remove,
             Err(error) => {

@@ -17,10 +17,11 @@ use crate::kernel::identity;
 use crate::kernel::program::First;
 use crate::kernel::rootfs::Marks;
 use crate::launch::Early;
+use crate::net::allow::Allowed;
 use crate::net::names;
 use crate::plan::wire::{self, Client};
 use crate::plan::{self, Inputs, Plan};
-use crate::request::{NetworkMode, Pids, Request};
+use crate::request::{NetworkMode, Pids, Request, Userns};
 use crate::spec::{self, Place, Shared};
 use crate::store::Home;
 use crate::store::claim::Claim;
@@ -159,6 +160,7 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
         attach_at: &home.running(&record.id),
         endpoints: &record.endpoints,
         client: &client_of(home, record),
+        allowed: &allowed(request),
         hosts: &hosts,
         resolv_conf: &resolv_conf,
         marks: match rootless::is() {
@@ -171,6 +173,12 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
             false => First::Program,
         },
     })
+}
+
+/// What programs may do on a network of the container's own.
+fn allowed(request: &Request) -> Vec<Allowed> {
+    let own_users = rootless::is() || matches!(request.userns, Some(Userns::Auto { .. }));
+    Allowed::beside(request.sysctls.keys(), own_users)
 }
 
 /// Who the container is to a DHCP server.
@@ -217,7 +225,11 @@ pub fn network_ahead(request: &Request) -> Option<Early> {
 
 /// Goes on with it for `record`, whose addresses are known and claimed.
 pub fn network_of(home: &Home, record: &Record, early: &mut Early) {
-    early.go_on(wire::wire(&record.endpoints, &client_of(home, record)));
+    early.go_on(wire::wire(
+        &record.endpoints,
+        &client_of(home, record),
+        &allowed(&record.request),
+    ));
 }
 
 /// Starts the container: forks its monitor, which makes it; its network may be there already, as far as it can be.
