@@ -5,7 +5,6 @@
 //! kernel some 19 ms) comes after.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -293,7 +292,7 @@ impl Monitor {
         }
         let long = Duration::from_secs(3600);
         while !pump.run_until(running.pidfd.as_fd(), Instant::now() + long)? {}
-        let group = Path::new("/rmac").join(&self.record.id);
+        let group = self.record.request.cgroup(&self.record.id);
         cgroups::kill_all(&Layout::detect()?, &group)
     }
 
