@@ -220,6 +220,7 @@ fn plan_of(image: &ImageConfiguration, layout: &Layout) -> anyhow::Result<Plan> 
         attach_at: Path::new("/run/id"),
         endpoints: &[],
         client: &client,
+        allowed: &[],
         hosts: "",
         resolv_conf: "",
         first: First::Program,

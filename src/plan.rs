@@ -27,7 +27,7 @@ use crate::kernel::{
     attributes, capabilities, cgroups, gate, hooks, identity, ids, keyring, limits, mounts,
     namespaces, program, rootfs, seccomp, signals, terminal, user,
 };
-use crate::net::endpoint::Endpoint;
+use crate::net::{allow::Allowed, endpoint::Endpoint};
 use crate::plan::wire::Client;
 use crate::step::Step;
 
@@ -100,6 +100,8 @@ pub struct Inputs<'a> {
     pub endpoints: &'a [Endpoint],
     /// Who it is to a DHCP server.
     pub client: &'a Client,
+    /// What its programs may do on its own network without a capability.
+    pub allowed: &'a [Allowed],
     /// The text of `/etc/hosts`.
     pub hosts: &'a str,
     /// The text of `/etc/resolv.conf`.
@@ -132,11 +134,9 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Plan> {
     host.extend(made);
     host.extend(born_in.into_iter().map(Step::Namespace));
 
-    let own_network = namespaces::has(spec, LinuxNamespaceType::Network);
-    let wire = if own_network {
-        wire::wire(inputs.endpoints, inputs.client)
-    } else {
-        vec![]
+    let wire = match namespaces::has(spec, LinuxNamespaceType::Network) {
+        true => wire::wire(inputs.endpoints, inputs.client, inputs.allowed),
+        false => vec![],
     };
 
     let mut prepare: Vec<Step> = cgroups::plan_child(inputs.layout, path, resources)?

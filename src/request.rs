@@ -4,7 +4,7 @@ mod restart;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxResources, PosixRlimit};
 use serde::{Deserialize, Serialize};
@@ -62,8 +62,14 @@ pub struct Request {
     pub stop_signal: Option<String>,
     /// `--stop-timeout`, seconds.
     pub stop_timeout: Option<i64>,
-    /// `-l`.
+    /// `-l` and `--label-file`.
     pub labels: BTreeMap<String, String>,
+    /// `--annotation`: what the runtime is told beside.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub annotations: BTreeMap<String, String>,
+    /// `-a`, or what is attached without it; nothing with `-d`.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub attach: Streams,
     /// `--dns`.
     pub dns: Vec<IpAddr>,
     /// `--dns-search`.
@@ -79,6 +85,12 @@ pub struct Request {
     /// `--cpus` in billionths; 0 where it was not given. The limit itself is among `resources`.
     #[serde(skip_serializing_if = "is_absent")]
     pub nano_cpus: i64,
+    /// `--cgroup-parent`: where the container's cgroup lies, from the root of the tree.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub cgroup_parent: Option<String>,
+    /// `--blkio-weight`, `--device-read-bps` and their kin.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub block_io: BlockIo,
     /// `--oom-score-adj`.
     #[serde(skip_serializing_if = "is_absent")]
     pub oom_score_adj: Option<i32>,
@@ -121,9 +133,54 @@ pub struct Request {
     pub restart: Restart,
 }
 
+impl Request {
+    /// The cgroup of the container `id`, from the root of the tree.
+    pub fn cgroup(&self, id: &str) -> PathBuf {
+        let parent = self.cgroup_parent.as_deref().unwrap_or("rmac");
+        // As with Docker a path that is not absolute begins where process 1 is: at the root, too.
+        Path::new("/").join(parent).join(id)
+    }
+}
+
 /// What nobody asked for is not kept.
 fn is_absent<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// Which of a program's streams somebody is attached to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streams {
+    /// Its input.
+    pub stdin: bool,
+    /// Its output.
+    pub stdout: bool,
+    /// Its errors.
+    pub stderr: bool,
+}
+
+/// What a container may use of the host's disks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BlockIo {
+    /// Its share among others, 10 to 1000; 0 is the kernel's default.
+    pub weight: u16,
+    /// Bytes a second that it may read.
+    pub read_bps: Vec<Rate>,
+    /// Bytes a second that it may write.
+    pub write_bps: Vec<Rate>,
+    /// Operations a second by which it may read.
+    pub read_iops: Vec<Rate>,
+    /// Operations a second by which it may write.
+    pub write_iops: Vec<Rate>,
+}
+
+/// A limit of one disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// The disk's file in the host's `/dev`.
+    pub path: PathBuf,
+    /// How much a second.
+    pub rate: u64,
 }
 
 /// Whose System V IPC, message queues and shared memory the container uses.

@@ -4,6 +4,7 @@
 //! the kernel. The defaults are Docker's: its mounts, its devices, its capabilities, its masked paths.
 //! (OCI runtime-spec, config.md and config-linux.md)
 
+mod block_io;
 mod mounts;
 
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ use crate::kernel::cgroups::devices::{Base, base_rule};
 use crate::kernel::devices::Mapping;
 use crate::kernel::ids::Table;
 use crate::kernel::{capabilities, seccomp, user};
-use crate::request::{Ipc, NetworkMode, Pids, Request};
+use crate::request::{BlockIo, Ipc, NetworkMode, Pids, Request};
 
 /// What the spec of a container needs beside image and request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +66,8 @@ pub fn spec(image: &Config, request: &Request, place: &Place<'_>) -> Result<Spec
     let linux = linux(request, place)?;
     let filtered = !request.privileged && !request.seccomp_unconfined;
     let mut annotations: HashMap<String, String> =
-        filtered.then(seccomp::default_mark).into_iter().collect();
+        request.annotations.clone().into_iter().collect();
+    annotations.extend(filtered.then(seccomp::default_mark));
     annotations.extend(user::mark(&request.group_add));
     let root = RootBuilder::default()
         .path("rootfs")
@@ -229,7 +231,7 @@ fn linux(request: &Request, place: &Place<'_>) -> Result<oci_spec::runtime::Linu
     let namespaces: Result<Vec<_>, _> = kinds.map(namespace).collect();
     let mut builder = LinuxBuilder::default()
         .namespaces(namespaces?)
-        .cgroups_path(Path::new("/rmac").join(place.id));
+        .cgroups_path(request.cgroup(place.id));
     let (nodes, resources) = devices_and_resources(request)?;
     builder = builder.resources(resources);
     if !nodes.is_empty() {
@@ -270,6 +272,9 @@ fn devices_and_resources(request: &Request) -> Result<(Vec<LinuxDevice>, LinuxRe
     if request.privileged {
         rules = vec![base_rule(Base::AllowAll)];
         nodes.splice(0..0, Mapping::all()?);
+    }
+    if request.block_io != BlockIo::default() {
+        resources.set_block_io(Some(block_io::block_io(&request.block_io)?));
     }
     if !rules.is_empty() {
         resources.set_devices(Some(rules));

@@ -3,7 +3,10 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::Lab;
+use common::lan::lab_with_network;
 
 /// Flags, a command in the container, and what it says.
 type Case<'a> = (&'a str, &'a str, &'a str);
@@ -247,6 +250,58 @@ fn what_is_left_among_the_hosts_processes_ends_with_the_first() {
     lab.no_leaks();
 }
 
+/// Ports below 1024 and ping need no root where the network is the container's own, unless the user sets it otherwise.
+#[test]
+fn nobody_may_serve_port_80_and_ping() {
+    let lab = lab_with_network("lan");
+    lab.sh("rmac network create inside --internal").ok();
+    lab.on("router", "ip address show dev eth0 | grep -q 172.16.86.1")
+        .ok();
+    // Nobody is told to be nobody with a capability that would do as well.
+    let nobody = "-u nobody --cap-drop all";
+    let run = |flags: &str, script: &str| {
+        lab.sh(&format!(
+            "rmac run --rm {nobody} {flags} {} sh -c '{script}'",
+            lab.image()
+        ))
+    };
+    let serve = "(echo served | nc -l -p 80) & for try in 1 2 3 4 5 6 7 8 9; do sleep 0.1; nc 127.0.0.1 80 && break; done";
+    let ping = |address: &str| format!("ping -c 1 -W 2 {address} | grep received; :");
+    for (flags, neighbour) in [
+        ("--network lan", "172.16.86.1"),
+        ("--network inside", "127.0.0.1"),
+        ("--network none", "127.0.0.1"),
+    ] {
+        run(flags, serve).says("served");
+        run(flags, &ping(neighbour)).says("1 packets received");
+    }
+    // The user's own word counts, however he spells it.
+    let own = "--sysctl net/ipv4/ip_unprivileged_port_start=81";
+    for network in ["none", "lan"] {
+        let flags = format!("--network {network} {own}");
+        run(&flags, serve).says("Permission denied");
+        run(&flags, &ping("127.0.0.1")).says("1 packets received");
+        let flags = format!("--network {network} --sysctl net.ipv4.ping_group_range=1\\ 0");
+        run(&flags, serve).says("served");
+        run(&flags, "ping -c 1 127.0.0.1").says("permission denied");
+    }
+    // Who shares a network finds it as it is.
+    let settings =
+        "/proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range";
+    let of_host = lab.sh(&format!("cat {settings}")).ok();
+    assert_eq!(
+        run("--network host", &format!("cat {settings}")).ok(),
+        of_host
+    );
+    lab.sh(&format!(
+        "rmac run -d --name first --network lan {own} {} sleep 1000",
+        lab.image()
+    ))
+    .ok();
+    run("--network container:first", serve).says("Permission denied");
+    lab.sh("rmac network rm inside").ok();
+}
+
 #[test]
 fn sysctls_are_those_that_a_container_has_for_itself() {
     let lab = Lab::with_image();
@@ -280,4 +335,281 @@ fn sysctls_are_those_that_a_container_has_for_itself() {
     ] {
         run(flags).ended(125).says(said);
     }
+}
+
+#[test]
+fn only_the_streams_asked_for_are_attached() {
+    let lab = Lab::with_image();
+    let run = |flags: &str, input: &str| {
+        let script = "cat; echo out; echo err >&2; exit 3";
+        lab.sh(&format!(
+            "echo in | rmac {input} --name once {flags} {} sh -c '{script}'",
+            lab.image()
+        ))
+    };
+    for (flags, stdout, stderr) in [
+        ("", "out\n", "err\n"),
+        ("-i", "in\nout\n", "err\n"),
+        ("-a stdout", "out\n", ""),
+        ("-a STDERR", "", "err\n"),
+        ("-i --attach stderr", "", "err\n"),
+        ("-i -a stdout -a stderr", "in\nout\n", "err\n"),
+        // The input of who does not ask for it with -i is nobody's.
+        ("-a stdin -a stdout", "out\n", ""),
+    ] {
+        let output = run(flags, "run --rm").ended(3);
+        assert_eq!(
+            (&*output.stdout, &*output.stderr),
+            (stdout, stderr),
+            "{flags}"
+        );
+    }
+    // Who sees nothing is told which container it is; its program gets the input all the same.
+    let output = run("-i -a stdin", "run").ended(3);
+    let logs = lab.rmac(&["logs", "once"]).ok();
+    assert!(logs.starts_with("in\nout\n"), "{logs}");
+    assert_eq!(output.stdout, lab.sh("rmac ps -a -q --no-trunc").ok());
+    let attached = |flags: &str, verb: &str| {
+        lab.sh("rmac rm -f once").ok();
+        run(flags, verb);
+        let format = "{{.Config.AttachStdin}} {{.Config.AttachStdout}} {{.Config.AttachStderr}} {{.Config.StdinOnce}}";
+        lab.rmac(&["inspect", "-f", format, "once"]).ok()
+    };
+    assert_eq!(attached("", "run"), "false true true false\n");
+    assert_eq!(attached("-i", "create"), "true true true true\n");
+    assert_eq!(attached("-i", "run -d"), "false false false false\n");
+    assert_eq!(attached("-a stderr", "create"), "false false true false\n");
+    for (flags, said) in [
+        ("-d -a stdout", "Conflicting options: -a and -d"),
+        (
+            "-a all",
+            "invalid argument \"all\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR",
+        ),
+    ] {
+        run(flags, "run").ended(125).says(said);
+    }
+}
+
+#[test]
+fn labels_and_variables_come_from_files() {
+    let lab = Lab::with_image();
+    let file = lab.scratch().join("file");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    let create = |flags: &str| {
+        lab.sh(&format!(
+            "rmac create --name once {flags} {} env",
+            lab.image()
+        ))
+    };
+    let from = format!("--label-file {0} --env-file {0}", file.display());
+    write("\u{feff}# a comment\n\n  FIRST=one two \r\nSECOND=x=y\nBARE\n");
+    create(&format!(
+        "{from} -l SECOND=flag -e SECOND=flag --annotation org.example.a=b=c --annotation empty"
+    ))
+    .ok();
+    let look = |format: &str| lab.rmac(&["inspect", "-f", format, "once"]).ok();
+    assert_eq!(
+        look("{{json .Config.Labels}}"),
+        "{\"BARE\":\"\",\"FIRST\":\"one two \",\"SECOND\":\"flag\"}\n"
+    );
+    assert_eq!(
+        look("{{json .HostConfig.Annotations}}"),
+        "{\"empty\":\"\",\"org.example.a\":\"b=c\"}\n"
+    );
+    let said = lab.rmac(&["start", "-a", "once"]).ok();
+    assert!(
+        said.contains("FIRST=one two \n")
+            && said.contains("SECOND=flag\n")
+            && !said.contains("BARE"),
+        "{said}"
+    );
+    lab.rmac(&["rm", "once"]).ok();
+    for (text, said) in [
+        (
+            "=x",
+            "poorly formatted environment: no variable name on line '=x'",
+        ),
+        (
+            "a b=x",
+            "poorly formatted environment: variable 'a b' contains whitespaces",
+        ),
+    ] {
+        write(text);
+        create(&format!("--label-file {}", file.display()))
+            .ended(1)
+            .says(said);
+        create(&format!("--env-file {}", file.display()))
+            .ended(1)
+            .says(said);
+    }
+    create(&format!("--label-file {}/none", lab.scratch().display()))
+        .ended(1)
+        .says("No such file");
+}
+
+#[test]
+fn disks_are_limited_where_the_kernel_can() {
+    let lab = Lab::with_image();
+    let disks = std::fs::read_dir("/sys/block").unwrap().flatten();
+    let name = disks.map(|entry| entry.file_name().into_string().unwrap());
+    let name = name
+        .filter(|name| Path::new("/dev").join(name).exists())
+        .min()
+        .expect("a disk");
+    let number = std::fs::read_to_string(format!("/sys/block/{name}/dev")).unwrap();
+    let number = number.trim();
+    let run = |flags: &str| {
+        lab.sh(&format!(
+            "rmac run -d --name once {flags} {} sleep 1000",
+            lab.image()
+        ))
+    };
+    let id = run(&format!(
+        "--device-read-bps /dev/{name}:1mb --device-write-bps /dev/{name}:2048 --device-read-iops /dev/{name}:100 \
+         --device-write-iops /dev/{name}:200 --blkio-weight 0"
+    ));
+    let id = id.ok();
+    let read = |path: &str| std::fs::read_to_string(path.replace("ID", id.trim()));
+    match read("/sys/fs/cgroup/rmac/ID/io.max") {
+        Ok(text) => assert_eq!(
+            text,
+            format!("{number} rbps=1048576 wbps=2048 riops=100 wiops=200\n")
+        ),
+        Err(_) => {
+            for (file, rate) in [
+                ("read_bps", 1 << 20),
+                ("write_bps", 2048),
+                ("read_iops", 100),
+                ("write_iops", 200),
+            ] {
+                let text = read(&format!(
+                    "/sys/fs/cgroup/blkio/rmac/ID/blkio.throttle.{file}_device"
+                ))
+                .unwrap();
+                assert_eq!(text, format!("{number} {rate}\n"), "{file}");
+            }
+        }
+    }
+    let shown = |field: &str| {
+        lab.rmac(&[
+            "inspect",
+            "-f",
+            &format!("{{{{json .HostConfig.{field}}}}}"),
+            "once",
+        ])
+        .ok()
+    };
+    assert_eq!(
+        shown("BlkioDeviceReadBps"),
+        format!("[{{\"Path\":\"/dev/{name}\",\"Rate\":1048576}}]\n")
+    );
+    assert_eq!(
+        shown("BlkioDeviceWriteIOps"),
+        format!("[{{\"Path\":\"/dev/{name}\",\"Rate\":200}}]\n")
+    );
+    assert_eq!(shown("BlkioWeight"), "0\n");
+    lab.rmac(&["rm", "-f", "once"]).ok();
+    let bytes = "The correct format is <device-path>:<number>[<unit>]. Number must be a positive integer. \
+                 Unit is optional and can be kb, mb, or gb";
+    let operations =
+        "The correct format is <device-path>:<number>. Number must be a positive integer";
+    for (flags, said) in [
+        ("--device-read-bps /dev/x", "bad format: /dev/x".to_owned()),
+        (
+            "--device-read-bps x:1",
+            "bad format for device path: x:1".to_owned(),
+        ),
+        (
+            "--device-write-bps /dev/x:y",
+            format!("invalid rate for device: /dev/x:y. {bytes}"),
+        ),
+        (
+            "--device-write-iops /dev/x:1mb",
+            format!("invalid rate for device: /dev/x:1mb. {operations}"),
+        ),
+        (
+            "--device-read-iops /dev/nowhere:1",
+            "/dev/nowhere".to_owned(),
+        ),
+        (
+            "--device-read-iops /dev/null:1",
+            "/dev/null: not a block device".to_owned(),
+        ),
+    ] {
+        run(flags).ended(125).says(&said);
+    }
+    // The weight is refused or, where the kernel has none, left out and said so.
+    let wrong = run("--blkio-weight 5");
+    match wrong.code {
+        0 => drop(wrong.says("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.")),
+        _ => drop(wrong.ended(125).says("Range of blkio weight is from 10 to 1000")),
+    }
+}
+
+#[test]
+fn a_container_lies_below_the_cgroup_that_was_asked_for() {
+    let lab = Lab::with_image();
+    let parent = format!("rmac-parent-{}", std::process::id());
+    // Its own place, and one further below that is made with it.
+    for place in [format!("/{parent}"), format!("{parent}/below")] {
+        let run = format!(
+            "rmac run -d --name once --cgroup-parent {place} -m 32m {} sleep 1000",
+            lab.image()
+        );
+        let id = lab.sh(&run).ok();
+        let place = place.trim_start_matches('/');
+        let limits = [
+            "memory/PLACE/ID/memory.limit_in_bytes",
+            "PLACE/ID/memory.max",
+        ]
+        .map(|file| {
+            let file = file.replace("PLACE", place).replace("ID", id.trim());
+            std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(file))
+        });
+        assert!(
+            limits
+                .into_iter()
+                .flatten()
+                .any(|limit| limit == "33554432\n"),
+            "{place}"
+        );
+        assert_eq!(
+            lab.rmac(&["inspect", "-f", "{{.HostConfig.CgroupParent}}", "once"])
+                .ok()
+                .trim()
+                .trim_matches('/'),
+            place
+        );
+        assert!(lab.rmac(&["top", "once"]).ok().contains("sleep"));
+        lab.sh("rmac pause once && rmac unpause once").ok();
+        lab.rmac(&["exec", "once", "true"]).ok();
+        // What kills the monitor leaves the group to the next command.
+        let pid = lab.sh("rmac inspect -f '{{.State.Pid}}' once").ok();
+        let monitor = lab
+            .sh(&format!(
+                "awk '$1 == \"PPid:\" {{print $2}}' /proc/{}/status",
+                pid.trim()
+            ))
+            .ok();
+        lab.sh(&format!("kill -9 {monitor}")).ok();
+        lab.rmac(&["rm", "-f", "once"]).ok();
+    }
+    lab.no_leaks();
+    // The parents stay, as with Docker: others may use them.
+    let rest = lab
+        .sh(&format!(
+            "find /sys/fs/cgroup -depth -type d -path '*/{parent}*' -print -exec rmdir {{}} +"
+        ))
+        .ok();
+    assert!(
+        rest.lines()
+            .all(|dir| dir.ends_with(&parent) || dir.ends_with("/below"))
+            && !rest.is_empty(),
+        "{rest}"
+    );
+    let refused = lab.sh(&format!(
+        "rmac run --cgroup-parent /a/../b {} true",
+        lab.image()
+    ));
+    refused.ended(125).says("invalid cgroup parent");
 }

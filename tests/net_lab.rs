@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -253,6 +253,39 @@ fn down_from_inside_is_refused() {
         "{error}"
     );
     lab.down().unwrap();
+}
+
+#[test]
+fn down_with_other_directories_finds_the_lab_or_says_where_it_is() {
+    let place = Place::make("elsewhere");
+    let name = format!("elsewhere-{}", std::process::id());
+    let other = place.0.root.join("other");
+    let rmac = |root: &Path, runroot: &Path, verb: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rmac"));
+        command.args(["lab", verb, "--name", &name]);
+        command.env("RMAC_ROOT", root).env("RMAC_RUNROOT", runroot);
+        command.output().unwrap()
+    };
+    let (root, runroot) = (&place.0.root, &place.0.runroot);
+    // The run root has the namespaces, and with them where the rest is.
+    assert!(rmac(root, runroot, "up").status.success());
+    assert!(rmac(&other, runroot, "down").status.success());
+    assert!(!root.join("lab").join(&name).exists());
+    // Without it there are the mounts: they name the command that does it.
+    assert!(rmac(root, runroot, "up").status.success());
+    let refused = rmac(&other, &other.join("run"), "down");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    let (cause, cure) = said.trim_end().rsplit_once(": ").unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(
+        cause,
+        format!("rmac: the lab {name:?} is not here: it was built with other directories")
+    );
+    let cure = cure.replace(" rmac ", concat!(" ", env!("CARGO_BIN_EXE_rmac"), " "));
+    let cured = Command::new("sh").args(["-c", &cure]).env_clear().status();
+    assert!(cured.unwrap().success(), "{cure}");
+    // Nothing of it is left, so there is nothing to say.
+    assert!(rmac(&other, &other.join("run"), "down").status.success());
 }
 
 #[test]

@@ -213,6 +213,10 @@ fn the_network_of_the_tutorial_works() {
     .says("172.16.86.30/24")
     .says("1 packets received")
     .ended(0);
+    // Who is not root may serve low ports, as elsewhere.
+    let serve = "(echo served | nc -l -p 80) & for try in 1 2 3 4 5 6 7 8 9; do sleep 0.1; nc 127.0.0.1 80 && break; done";
+    let nobody = ["--network", "lan", "-u", "nobody", "--cap-drop", "all"];
+    run(&lab, &nobody, serve).says("served");
 }
 
 #[test]

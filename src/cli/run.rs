@@ -43,6 +43,9 @@ pub struct ContainerArgs {
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
+    /// Attach to STDIN, STDOUT or STDERR
+    #[arg(short, long, value_name = "STREAM")]
+    pub attach: Vec<String>,
     /// Keep STDIN open even if not attached
     #[arg(short, long)]
     pub interactive: bool,
@@ -161,6 +164,9 @@ pub struct ContainerArgs {
     /// Cgroup namespace to use: private or host
     #[arg(long, value_name = "MODE")]
     pub cgroupns: Option<String>,
+    /// Optional parent cgroup for the container
+    #[arg(long, value_name = "PATH")]
+    pub cgroup_parent: Option<String>,
     /// Sysctl options: NAME=VALUE, of what each container has for itself
     #[arg(long, value_name = "SYSCTL")]
     pub sysctl: Vec<String>,
@@ -185,6 +191,12 @@ pub struct ContainerArgs {
     /// Set meta data on a container
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub label: Vec<String>,
+    /// Read in a line delimited file of labels
+    #[arg(long, value_name = "FILE")]
+    pub label_file: Vec<PathBuf>,
+    /// Add an annotation to the container (passed through to the OCI runtime)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub annotation: Vec<String>,
     /// Set custom DNS servers
     #[arg(long, value_name = "ADDRESS")]
     pub dns: Vec<std::net::IpAddr>,
@@ -238,6 +250,26 @@ pub struct ContainerArgs {
     /// MEMs in which to allow execution (0-3, 0,1)
     #[arg(long, value_name = "LIST")]
     pub cpuset_mems: Option<String>,
+    /// Block IO (relative weight), between 10 and 1000, or 0 to disable
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub blkio_weight: u16,
+    /// Limit read rate (bytes per second) from a device
+    #[arg(long, value_name = "DEVICE:BYTES")]
+    pub device_read_bps: Vec<String>,
+    /// Limit write rate (bytes per second) to a device
+    #[arg(long, value_name = "DEVICE:BYTES")]
+    pub device_write_bps: Vec<String>,
+    /// Limit read rate (IO per second) from a device
+    #[arg(long, value_name = "DEVICE:NUMBER")]
+    pub device_read_iops: Vec<String>,
+    /// Limit write rate (IO per second) to a device
+    #[arg(long, value_name = "DEVICE:NUMBER")]
+    pub device_write_iops: Vec<String>,
     /// Tune container pids limit (set -1 for unlimited)
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub pids_limit: Option<i64>,

@@ -41,6 +41,7 @@ pub fn exec(home: &Home, args: &ExecArgs) -> Result<u8> {
         tty: args.tty,
         input: args.interactive,
         output: true,
+        errors: true,
         proxy_signals: false,
         detach_keys: match &args.detach_keys {
             Some(keys) => client::parse_detach_keys(keys)?,

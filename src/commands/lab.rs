@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::cli::lab::{LabArgs, LabCommand, On};
 use crate::kernel::cgroups::{self, Layout};
@@ -43,6 +43,12 @@ fn up(lab: &Lab) -> Result<u8> {
 }
 
 fn down(lab: &Lab) -> Result<u8> {
+    if let Some(cure) = lab.down_elsewhere() {
+        bail!(
+            "the lab {:?} is not here: it was built with other directories: {cure}",
+            lab.name()
+        );
+    }
     lab.end_processes()?;
     // The containers' cgroups are not in the lab, and nobody is left to remove them.
     heal::sweep(lab.home());

@@ -1,7 +1,5 @@
 //! `pause` and `unpause`: the freezer stops all processes of a container where they are.  cgroups(7), freezer
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail};
 
 use super::attach::running;
@@ -24,7 +22,8 @@ pub fn pause(home: &Home, args: &Names) -> Result<u8> {
             bail!("container {} is already paused", record.id);
         }
         let layout = Layout::detect()?;
-        cgroups::freeze(&layout, &place(&record.id)).with_context(|| format!("pause {name}"))?;
+        cgroups::freeze(&layout, &record.request.cgroup(&record.id))
+            .with_context(|| format!("pause {name}"))?;
         state.paused = true;
         state.save(home, &record.id)?;
         Ok(name.to_owned())
@@ -48,11 +47,8 @@ pub fn unpause(home: &Home, args: &Names) -> Result<u8> {
         state.paused = false;
         state.save(home, &record.id)?;
         let layout = Layout::detect()?;
-        cgroups::thaw(&layout, &place(&record.id)).with_context(|| format!("unpause {name}"))?;
+        cgroups::thaw(&layout, &record.request.cgroup(&record.id))
+            .with_context(|| format!("unpause {name}"))?;
         Ok(name.to_owned())
     })
-}
-
-fn place(id: &str) -> std::path::PathBuf {
-    Path::new("/rmac").join(id)
 }

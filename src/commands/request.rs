@@ -1,9 +1,12 @@
 //! From the flags of `run` and `create` to what is asked for: words become values, and each mistake has
 //! its text.
 
+mod block_io;
+mod files;
 pub mod networks;
 mod resources;
 mod sharing;
+mod streams;
 pub mod userns;
 
 use std::collections::BTreeMap;
@@ -61,7 +64,9 @@ pub fn request(args: &ContainerArgs) -> Result<Request> {
         seccomp_unconfined,
         stop_signal: args.stop_signal.clone(),
         stop_timeout: args.stop_timeout,
-        labels: labels(&args.label),
+        labels: labels(&with_files(&args.label_file, &args.label)?),
+        annotations: labels(&args.annotation),
+        attach: streams::attach(args)?,
         dns: args.dns.clone(),
         dns_search: args.dns_search.clone(),
         dns_options: args.dns_option.clone(),
@@ -100,6 +105,8 @@ fn use_of_the_machine(args: &ContainerArgs, request: Request) -> Result<Request>
             .map(|text| ulimit(text))
             .collect::<Result<_>>()?,
         nano_cpus: resources::nano_cpus(args)?,
+        block_io: block_io::block_io(args)?,
+        cgroup_parent: resources::cgroup_parent(args.cgroup_parent.as_deref())?,
         oom_score_adj: args.oom_score_adj.map(oom_score).transpose()?,
         group_add: args.group_add.clone(),
         domainname: args.domainname.clone(),
@@ -117,38 +124,14 @@ fn use_of_the_machine(args: &ContainerArgs, request: Request) -> Result<Request>
 
 /// The variables of the files, then those of the flags. A name without a value takes the caller's; one
 /// that the caller has not got is passed on without `=`, which takes it away.
-pub fn environment(files: &[std::path::PathBuf], flags: &[String]) -> Result<Vec<String>> {
-    let mut all = vec![];
-    for file in files {
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("open {}", file.display()))?;
-        for line in text.lines() {
-            let line = line.trim_start();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let name = line.split('=').next().unwrap_or_default();
-            if name.is_empty() {
-                bail!(
-                    "invalid environment variable: no variable name on line '{line}' of {}",
-                    file.display()
-                );
-            }
-            if name.contains(char::is_whitespace) {
-                bail!(
-                    "variable '{name}' contains whitespaces ({})",
-                    file.display()
-                );
-            }
-            all.push(line.to_owned());
-        }
+pub fn environment(from: &[std::path::PathBuf], flags: &[String]) -> Result<Vec<String>> {
+    if let Some(flag) = flags
+        .iter()
+        .find(|flag| flag.is_empty() || flag.starts_with('='))
+    {
+        bail!("invalid environment variable: {flag}");
     }
-    for flag in flags {
-        if flag.is_empty() || flag.starts_with('=') {
-            bail!("invalid environment variable: {flag}");
-        }
-        all.push(flag.clone());
-    }
+    let all = with_files(from, flags)?;
     let filled = all.into_iter().map(|pair| match std::env::var(&pair) {
         Ok(value) if !pair.contains('=') => format!("{pair}={value}"),
         _ => pair,
@@ -162,6 +145,16 @@ pub fn working_dir(text: &str) -> Result<std::path::PathBuf> {
         bail!("the working directory '{text}' is invalid, it needs to be an absolute path");
     }
     Ok(text.into())
+}
+
+/// The lines of the files, then the words of the flags, which count more.
+fn with_files(from: &[std::path::PathBuf], flags: &[String]) -> Result<Vec<String>> {
+    let mut all = vec![];
+    for file in from {
+        all.extend(files::lines(file)?);
+    }
+    all.extend_from_slice(flags);
+    Ok(all)
 }
 
 /// `-l NAME[=VALUE]`.

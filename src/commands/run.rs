@@ -20,7 +20,7 @@ use crate::kernel::capabilities::{self, Base};
 use crate::kernel::cgroups::Layout;
 use crate::kernel::ids::Table;
 use crate::out::stream::{errln, out, outln};
-use crate::request::{NetworkMode, Request, Userns};
+use crate::request::{BlockIo, NetworkMode, Request, Streams, Userns};
 use crate::spec;
 use crate::store::claim::{Attempt, Claim};
 use crate::store::containers::{self, Record, State};
@@ -33,9 +33,15 @@ use crate::sys;
 
 /// `rmac run`.
 pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
-    let request = request::request(&args.container)?;
-    let interactive = !args.detach && request.tty && request.interactive;
-    if interactive && !std::io::stdin().is_terminal() {
+    let mut request = request::request(&args.container)?;
+    if args.detach {
+        if !args.container.attach.is_empty() {
+            bail!("Conflicting options: -a and -d");
+        }
+        request.attach = Streams::default();
+    }
+    let streams = request.attach;
+    if request.tty && streams.stdin && !std::io::stdin().is_terminal() {
         bail!("the input device is not a TTY (-it needs a terminal: leave out -t to use a pipe)");
     }
     super::protect(&request)?;
@@ -50,7 +56,8 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
     if args.dry_run {
         return dry_run(home, &record, &known);
     }
-    let options = options(&record.request, args.sig_proxy)?;
+    let mut options = options(&record.request, args.sig_proxy)?;
+    (options.output, options.errors) = (streams.stdout, streams.stderr);
     let how = How {
         attach: if args.detach { Attach::No } else { Attach::Yes },
         explain: args.explain,
@@ -69,11 +76,12 @@ pub fn run(home: &Home, args: &RunArgs) -> Result<u8> {
         Ok(pid) => pid,
         Err(end) => return ended(end),
     };
+    // As Docker: who sees nothing of the program is told which it is.
+    if !streams.stdout && !streams.stderr {
+        outln!("{id}");
+    }
     match signals {
-        None => {
-            outln!("{id}");
-            Ok(0)
-        }
+        None => Ok(0),
         Some(signals) => ended(client::attach(&socket, &signals, pid, &options)?),
     }
 }
@@ -124,6 +132,7 @@ pub fn options(request: &Request, proxy_signals: bool) -> Result<Options> {
         tty: request.tty,
         input: request.interactive,
         output: true,
+        errors: true,
         proxy_signals,
         detach_keys: match &request.detach_keys {
             Some(keys) => client::parse_detach_keys(keys)?,
@@ -227,11 +236,9 @@ fn within_reach(request: &mut Request) -> Result<()> {
             "--userns auto takes root, who has numbers to give: an ordinary user's containers are in that user's namespace already"
         );
     }
-    if request
-        .resources
-        .take()
-        .is_some_and(|resources| resources != LinuxResources::default())
-    {
+    let disks = std::mem::take(&mut request.block_io);
+    let others = request.resources.take().unwrap_or_default();
+    if others != LinuxResources::default() || disks != BlockIo::default() {
         errln!(
             "WARNING: an ordinary user has no cgroups: the container runs without limits of memory, CPU and processes"
         );

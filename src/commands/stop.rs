@@ -206,13 +206,13 @@ fn wait_for_end(pidfd: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
 /// A frozen process takes no signal, on cgroup v1 not even SIGKILL.
 fn thaw(record: &Record) -> Result<()> {
     let layout = Layout::detect()?;
-    cgroups::thaw(&layout, &std::path::Path::new("/rmac").join(&record.id))
+    cgroups::thaw(&layout, &record.request.cgroup(&record.id))
 }
 
 /// Killing process 1 kills its pid namespace; the cgroup has what else belongs to the container.
 fn kill_all(record: &Record, pidfd: &OwnedFd) {
     let _ = sys::pidfd_send_signal(pidfd.as_fd(), nix::libc::SIGKILL);
     if let Ok(layout) = Layout::detect() {
-        let _ = cgroups::kill_all(&layout, &std::path::Path::new("/rmac").join(&record.id));
+        let _ = cgroups::kill_all(&layout, &record.request.cgroup(&record.id));
     }
 }

@@ -1,7 +1,5 @@
 //! `top`: the container's processes, with the numbers that the host knows them by.  proc_pid_stat(5)
 
-use std::path::Path;
-
 use anyhow::Result;
 
 use super::attach::running;
@@ -21,7 +19,7 @@ pub fn top(home: &Home, args: &TopArgs) -> Result<u8> {
         &format!("container {} is not running", record.id),
     )?;
     let layout = Layout::detect()?;
-    let place = Path::new("/rmac").join(&record.id);
+    let place = record.request.cgroup(&record.id);
     let mut pids = cgroups::processes(&layout, &place)?;
     pids.sort_unstable();
     // One that ends while we look is left out.

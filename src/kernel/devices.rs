@@ -24,6 +24,7 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
 use crate::lesson::{Lesson, Shell};
 use crate::sys;
 
+pub mod disk;
 mod mapping;
 
 pub use mapping::Mapping;

@@ -62,7 +62,7 @@ pub fn is_containers(name: &str) -> bool {
 /// `net.ipv4.ip_forward` and `net/ipv4/conf/eth0.1/forwarding` are both in use: the first separator says
 /// which, and what is left of the other kind changes places (sysctl(8)).
 fn path(name: &str) -> String {
-    if name.find('/') < name.find('.') && name.contains('/') {
+    if name.find(['/', '.']) == name.find('/') {
         return name.to_owned();
     }
     let swap = |letter| match letter {
@@ -156,6 +156,7 @@ mod tests {
     #[test]
     fn both_spellings_name_the_same_file() {
         assert_eq!(path("net.ipv4.ip_forward"), "net/ipv4/ip_forward");
+        assert_eq!(path("net/ipv4/ip_forward"), "net/ipv4/ip_forward");
         assert_eq!(
             path("net/ipv4/conf/eth0.1/forwarding"),
             "net/ipv4/conf/eth0.1/forwarding"

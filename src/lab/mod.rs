@@ -24,6 +24,7 @@
 //! ```
 
 mod down;
+mod elsewhere;
 mod enter;
 mod trunk;
 
@@ -34,6 +35,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -117,7 +119,9 @@ impl Lab {
         Ok(Lab {
             name: name.to_owned(),
             home: Home {
-                root: home.root.join("lab").join(name),
+                // It goes with the lab, whatever the caller's is now.
+                root: elsewhere::built_with(&dir)
+                    .unwrap_or_else(|| home.root.join("lab").join(name)),
                 runroot: dir.join("run"),
             },
             dir,
@@ -167,7 +171,7 @@ impl Lab {
 
     /// Whether the lab is complete: the last thing that [`Lab::up`] does is a file.
     pub fn is_up(&self) -> bool {
-        self.ready().exists() && self.netns(Station::Host).is_ok()
+        ready(&self.dir).exists() && self.netns(Station::Host).is_ok()
     }
 
     /// The network namespace of a station.
@@ -227,9 +231,9 @@ impl Lab {
                 })?;
             }
         }
-        File::create(self.ready())
-            .with_context(|| format!("make {}", self.ready().display()))
-            .map(drop)
+        let ready = ready(&self.dir);
+        std::fs::write(&ready, self.home.root.as_os_str().as_bytes())
+            .with_context(|| format!("make {}", ready.display()))
     }
 
     /// Whether the host's cable is a trunk with VLAN 10 on it.
@@ -239,10 +243,6 @@ impl Lab {
 
     fn pin(&self, station: Station) -> PathBuf {
         self.dir.join(station.name())
-    }
-
-    fn ready(&self) -> PathBuf {
-        self.dir.join("ready")
     }
 
     /// One `up` or `down` at a time. The lock is on the directory of all labs, which the last `down`
@@ -264,6 +264,11 @@ impl Lab {
             }
         }
     }
+}
+
+/// The last file of a lab: it says where its host keeps its state.
+fn ready(dir: &Path) -> PathBuf {
+    dir.join("ready")
 }
 
 /// Lays a cable from the switch's `port` to the eth0 of a station.

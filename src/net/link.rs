@@ -10,17 +10,20 @@
 
 mod later;
 mod refusal;
+mod routes;
 mod why;
 mod words;
 
 pub use later::{plan_lease, silence, undo};
+pub use routes::plan_default_routes;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use anyhow::Result;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use nix::errno::Errno;
 
+use super::allow::Allowed;
 use super::endpoint::{Endpoint, Mac, Probe};
 use super::lower;
 use super::netlink::Wires;
@@ -87,6 +90,8 @@ pub enum Step {
     },
     /// Says where packets go that are not for the LAN itself.
     Route(NewRoute),
+    /// Allows every program in the network namespace what else takes a capability.
+    Allow(Allowed),
     /// Writes a setting of the link's own, `driver-opt=com.docker.network.endpoint.sysctls`.
     Setting {
         /// The file below /proc/sys.
@@ -123,11 +128,6 @@ pub struct NewRoute {
     /// The lower, the better; `None` is the kernel's default.
     pub metric: Option<u32>,
 }
-
-/// Everywhere, in IPv4.
-const ANYWHERE: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0));
-/// Everywhere, in IPv6.
-const ANYWHERE_IPV6: IpNet = IpNet::V6(Ipv6Net::new_assert(std::net::Ipv6Addr::UNSPECIFIED, 0));
 
 /// The steps for a container with these `endpoints`; without any, it has a loopback and nothing else.
 pub fn plan(endpoints: &[Endpoint]) -> Vec<Step> {
@@ -176,56 +176,6 @@ pub fn plan_link(endpoint: &Endpoint) -> Vec<Step> {
         })
     }));
     steps
-}
-
-/// The default routes, one a family: that of the endpoint with the highest priority among those that
-/// have a router, by the network's name among equals. A router outside of the subnet has a route of its
-/// own first, which says that it is on the link all the same.
-pub fn plan_default_routes(endpoints: &[Endpoint]) -> Vec<Step> {
-    let mut ranked: Vec<&Endpoint> = endpoints.iter().collect();
-    ranked.sort_by_key(|endpoint| (-i64::from(endpoint.gw_priority), endpoint.network.clone()));
-    let ipv4 = ranked.iter().find_map(|endpoint| {
-        let inside = |via| endpoint.ipv4.is_some_and(|net| net.contains(via));
-        match endpoint.gateway {
-            Some(via) if !inside(&via) => Some(on_link(ANYWHERE, via.into(), endpoint)),
-            Some(via) => Some(vec![route(ANYWHERE, Some(via.into()), endpoint)]),
-            None if endpoint.kind.is_layer_3() && endpoint.ipv4.is_some() => {
-                Some(vec![route(ANYWHERE, None, endpoint)])
-            }
-            None => None,
-        }
-    });
-    let ipv6 = ranked.iter().find_map(|endpoint| {
-        let inside = |via| endpoint.ipv6.is_some_and(|net| net.contains(via));
-        match endpoint.ipv6_gateway {
-            Some(via) if !inside(&via) && !via.is_unicast_link_local() => {
-                Some(on_link(ANYWHERE_IPV6, via.into(), endpoint))
-            }
-            Some(via) => Some(vec![route(ANYWHERE_IPV6, Some(via.into()), endpoint)]),
-            None if endpoint.kind.is_layer_3() && endpoint.ipv6.is_some() => {
-                Some(vec![route(ANYWHERE_IPV6, None, endpoint)])
-            }
-            None => None,
-        }
-    });
-    ipv4.into_iter().chain(ipv6).flatten().collect()
-}
-
-fn route(dst: IpNet, via: Option<IpAddr>, endpoint: &Endpoint) -> Step {
-    Step::Route(NewRoute {
-        dst,
-        via,
-        dev: endpoint.ifname.clone(),
-        metric: None,
-    })
-}
-
-/// The way to a router that no subnet contains, and the route through it.
-fn on_link(dst: IpNet, via: IpAddr, endpoint: &Endpoint) -> Vec<Step> {
-    vec![
-        route(IpNet::from(via), None, endpoint),
-        route(dst, Some(via), endpoint),
-    ]
 }
 
 /// The settings that `driver-opt` asks for; IFNAME stands for the link's name, as in Docker.
@@ -282,6 +232,7 @@ impl Step {
                 let added = wires.add_route(route);
                 added.map_err(|refused| refusal::of_route(route, refused))
             }
+            Step::Allow(allowed) => wires.write_setting_if_there(allowed.path(), allowed.value()),
             Step::Setting { path, value } => wires.write_setting_if_there(path, value),
         }
     }
@@ -304,8 +255,11 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::super::network::{MacvlanMode, Parent, Route, Segment};
+    use super::routes::{ANYWHERE, ANYWHERE_IPV6};
     use super::*;
     use crate::lesson::Shell;
+    use ipnet::Ipv4Net;
+    use std::net::Ipv4Addr;
 
     fn eth0() -> Parent {
         Parent {

@@ -10,6 +10,7 @@
 //! * [`declare`]: every check of what a user may declare (pure)
 //! * [`ipam`]: which address comes next (pure)
 //! * [`link`]: the steps that give a network namespace its loopback, macvlan, address and route
+//! * [`allow`]: what every program of a network namespace may do without a capability
 //! * [`netns`]: entering and pinning network namespaces, network_namespaces(7)
 //! * [`netlink`]: the messages to the kernel, rtnetlink(7): the only file that is asynchronous
 //! * [`announce`]: telling the LAN who has the address now, RFC 5227 section 3
@@ -21,6 +22,7 @@
 //!
 //! Nothing here knows where state is kept or which flags a command has.
 
+pub mod allow;
 pub mod announce;
 pub mod conflict;
 pub mod declare;

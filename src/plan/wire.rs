@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::Spec;
 
+use crate::net::allow::Allowed;
 use crate::net::conflict::beside::Beside;
 use crate::net::conflict::{self, Target};
 use crate::net::dhcp;
@@ -27,10 +28,17 @@ pub struct Client {
     pub resolv_conf: Option<PathBuf>,
 }
 
-/// The steps for a container with these endpoints.
-pub fn wire(endpoints: &[Endpoint], client: &Client) -> Vec<Step> {
+/// The steps for a container with these endpoints, whose programs are allowed these things.
+pub fn wire(endpoints: &[Endpoint], client: &Client, allowed: &[Allowed]) -> Vec<Step> {
     let known: Vec<Endpoint> = endpoints.iter().map(without_lease).collect();
-    order(link::plan(&known), endpoints, client)
+    let mut steps = link::plan(&known);
+    // What the user sets of a link comes after it, and the first link that was made tells how settings are found best.
+    let at = steps
+        .iter()
+        .position(|step| matches!(step, link::Step::Setting { .. } | link::Step::Up { .. }));
+    let at = at.unwrap_or(steps.len());
+    steps.splice(at..at, allowed.iter().copied().map(link::Step::Allow));
+    order(steps, endpoints, client)
 }
 
 /// The steps for a bundle: the loopback of a network namespace of its `own`, and what `linux.netDevices` asks for.

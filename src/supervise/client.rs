@@ -27,8 +27,10 @@ pub struct Options {
     pub tty: bool,
     /// Hand our input on.
     pub input: bool,
-    /// Show what the program writes.
+    /// Show what the program writes to its output.
     pub output: bool,
+    /// Show what it writes to its errors.
+    pub errors: bool,
     /// Hand signals on that we get (`--sig-proxy`); with a terminal its keys do that.
     pub proxy_signals: bool,
     /// The keys that leave the program running.
@@ -233,7 +235,7 @@ fn read_input(stdin: &std::io::Stdin, outbox: &mut Outbox, keys: &mut Detector) 
 fn take_message(socket: &OwnedFd, options: &Options) -> Result<Option<End>> {
     match hear(socket)? {
         Some(Message::Output(data)) if options.output => show(&mut std::io::stdout(), &data),
-        Some(Message::ErrorOutput(data)) if options.output => show(&mut std::io::stderr(), &data),
+        Some(Message::ErrorOutput(data)) if options.errors => show(&mut std::io::stderr(), &data),
         Some(Message::Told(line)) => err!("{line}"),
         Some(Message::Exited(code)) => return Ok(Some(End::Exited(code))),
         Some(Message::Failed(code, text)) => return Ok(Some(End::Failed(code, text))),

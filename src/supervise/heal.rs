@@ -5,7 +5,6 @@
 //! its cgroup and writes down what has become of it. Its links went with its network namespace.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use jiff::Timestamp;
 use nix::unistd::Pid;
@@ -13,6 +12,7 @@ use nix::unistd::Pid;
 use super::monitor::{self, release};
 use super::peers;
 use crate::kernel::cgroups;
+use crate::request::Request;
 use crate::store::alive::Watcher;
 use crate::store::claim::{self, Attempt, Claim, Seen};
 use crate::store::containers::{self, Record, State, Status};
@@ -48,10 +48,12 @@ pub fn check(home: &Home, id: &str) -> bool {
 /// Cleans up after the holder of the container `id`, who has died; `_claim` proves that we may.
 pub fn heal(home: &Home, id: &str, _claim: &Claim) {
     summary::withdraw(home, id);
-    if let Ok(layout) = cgroups::Layout::detect() {
-        let _ = cgroups::remove(&layout, &Path::new("/rmac").join(id));
-    }
     let record = Record::load(home, id).ok().flatten();
+    if let Ok(layout) = cgroups::Layout::detect() {
+        let asked = record.as_ref().map(|record| record.request.cgroup(id));
+        let group = asked.unwrap_or_else(|| Request::default().cgroup(id));
+        let _ = cgroups::remove(&layout, &group);
+    }
     let state = State::load(home, id).ok().flatten();
     // Without cgroups its first process takes the others with it.
     if let Some(process) = state.as_ref().and_then(|state| state.process)

@@ -206,7 +206,7 @@ impl Monitor {
             drop(running.mounts.take());
             let chores = pump.take_chores();
             // It may have been connected and disconnected since.
-            self.plan.wire = wire::wire(&self.record.endpoints, &Client::default());
+            self.plan.wire = wire::wire(&self.record.endpoints, &Client::default(), &[]);
             if let Err(error) = &watched {
                 let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), nix::libc::SIGKILL);
                 let _ = exit_code(&running.pidfd);

@@ -18,10 +18,11 @@ use crate::kernel::mounts::Access;
 use crate::kernel::program::First;
 use crate::kernel::rootfs::{self, Marks, pivot_takes_long};
 use crate::launch::{self, Begun, Early};
+use crate::net::allow::Allowed;
 use crate::net::names;
 use crate::plan::wire::Client;
 use crate::plan::{self, Inputs, Plan};
-use crate::request::{NetworkMode, Pids, Request};
+use crate::request::{NetworkMode, Pids, Request, Userns};
 use crate::spec::{self, Place, Shared};
 use crate::store::Home;
 use crate::store::claim::Claim;
@@ -160,6 +161,7 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
         attach_at: &home.running(&record.id),
         endpoints: &record.endpoints,
         client: &client_of(home, record),
+        allowed: &allowed(request),
         hosts: &hosts,
         resolv_conf: &resolv_conf,
         marks: match rootless::is() {
@@ -172,6 +174,12 @@ pub fn plan_of(home: &Home, record: &Record, layout: &Layout) -> Result<Plan> {
             false => First::Program,
         },
     })
+}
+
+/// What programs may do on a network of the container's own.
+fn allowed(request: &Request) -> Vec<Allowed> {
+    let own_users = rootless::is() || matches!(request.userns, Some(Userns::Auto { .. }));
+    Allowed::beside(request.sysctls.keys(), own_users)
 }
 
 /// Who the container is to a DHCP server.

@@ -277,6 +277,13 @@ impl Lab {
         }
     }
 
+    /// Nothing of a mount that is still there may be removed through it.
+    fn remove_files(&self) {
+        if mounts_with(&self.dir).is_empty() {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+
     fn labs(&self) -> PathBuf {
         self.dir.join("run/lab").join(&self.name)
     }
@@ -305,26 +312,30 @@ impl Drop for Lab {
         if std::thread::panicking() {
             // The test has its own story to tell; just clean up.
             self.outside(&["lab", "down"]);
-        } else {
-            self.no_leaks();
-            self.outside(&["lab", "down"]).ok();
-            self.wait_for_none("left by the lab", || {
-                let mounts = mounts_with(&self.dir).into_iter().map(|(mount, _)| mount);
-                let state = [self.root(), self.labs()]
-                    .into_iter()
-                    .filter(|dir| dir.exists());
-                let state = state.map(|dir| format!("state: {}", dir.display()));
-                mounts
-                    .chain(self.processes())
-                    .chain(self.cgroups())
-                    .chain(state)
-                    .collect()
-            });
+            self.remove_files();
+            return;
         }
-        // Nothing of a mount that is still there may be removed through it.
-        if mounts_with(&self.dir).is_empty() {
-            let _ = std::fs::remove_dir_all(&self.dir);
+        // A test that fails for what containers have left takes its lab away, too.
+        let clean = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.no_leaks()));
+        let down = self.outside(&["lab", "down"]);
+        if let Err(why) = clean {
+            self.remove_files();
+            std::panic::resume_unwind(why);
         }
+        down.ok();
+        self.wait_for_none("left by the lab", || {
+            let mounts = mounts_with(&self.dir).into_iter().map(|(mount, _)| mount);
+            let state = [self.root(), self.labs()]
+                .into_iter()
+                .filter(|dir| dir.exists());
+            let state = state.map(|dir| format!("state: {}", dir.display()));
+            mounts
+                .chain(self.processes())
+                .chain(self.cgroups())
+                .chain(state)
+                .collect()
+        });
+        self.remove_files();
     }
 }
 

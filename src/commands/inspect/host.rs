@@ -6,7 +6,7 @@ use oci_spec::runtime::PosixRlimit;
 use serde_json::{Map, Value, json};
 
 use crate::kernel::devices::Mapping;
-use crate::request::{Bind, Ipc, NetworkMode, Pids, Request, Userns};
+use crate::request::{Bind, Ipc, NetworkMode, Pids, Rate, Request, Userns};
 use crate::store::containers::Record;
 
 pub(super) fn host_config(record: &Record) -> Value {
@@ -28,6 +28,7 @@ pub(super) fn host_config(record: &Record) -> Value {
         "CapAdd": nothing_or(&request.cap_add),
         "CapDrop": nothing_or(&request.cap_drop),
         "CgroupnsMode": if request.cgroupns_of_host { "host" } else { "private" },
+        "CgroupParent": request.cgroup_parent.as_deref().unwrap_or_default(),
         "Devices": devices(request),
         "Dns": request.dns,
         "DnsOptions": request.dns_options,
@@ -49,6 +50,9 @@ pub(super) fn host_config(record: &Record) -> Value {
     if let Value::Object(all) = &mut value {
         if !request.sysctls.is_empty() {
             all.insert("Sysctls".into(), json!(request.sysctls));
+        }
+        if !request.annotations.is_empty() {
+            all.insert("Annotations".into(), json!(request.annotations));
         }
         all.extend(limits(request));
     }
@@ -76,6 +80,11 @@ fn limits(request: &Request) -> Map<String, Value> {
         "MemorySwap": memory.swap().unwrap_or(0),
         "MemorySwappiness": memory.swappiness(),
         "OomKillDisable": memory.disable_oom_killer().unwrap_or(false),
+        "BlkioWeight": request.block_io.weight,
+        "BlkioDeviceReadBps": rates(&request.block_io.read_bps),
+        "BlkioDeviceWriteBps": rates(&request.block_io.write_bps),
+        "BlkioDeviceReadIOps": rates(&request.block_io.read_iops),
+        "BlkioDeviceWriteIOps": rates(&request.block_io.write_iops),
         "PidsLimit": resources.pids().as_ref().map(|pids| pids.limit()),
         "Ulimits": request.rlimits.iter().map(ulimit_value).collect::<Vec<_>>(),
     });
@@ -83,6 +92,13 @@ fn limits(request: &Request) -> Map<String, Value> {
         Value::Object(all) => all,
         _ => Map::new(),
     }
+}
+
+fn rates(rates: &[Rate]) -> Value {
+    let rates = rates.iter();
+    rates
+        .map(|rate| json!({"Path": rate.path, "Rate": rate.rate}))
+        .collect()
 }
 
 fn ipc_mode(ipc: &Ipc) -> Cow<'_, str> {

@@ -2,6 +2,7 @@
 //! ranges, with Docker's words for what is out of them.
 
 use std::collections::BTreeSet;
+use std::path::{Component, Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxPidsBuilder, LinuxResources};
@@ -35,6 +36,24 @@ pub(super) fn resources(args: &ContainerArgs) -> Result<LinuxResources> {
         resources.set_pids(Some(LinuxPidsBuilder::default().limit(limit).build()?));
     }
     Ok(resources)
+}
+
+/// `--cgroup-parent`, a place below the root of the cgroups.
+pub(super) fn cgroup_parent(text: Option<&str>) -> Result<Option<String>> {
+    let Some(parent) = text.filter(|parent| !parent.is_empty()) else {
+        return Ok(None);
+    };
+    let inside = |part| {
+        matches!(
+            part,
+            Component::Normal(_) | Component::RootDir | Component::CurDir
+        )
+    };
+    ensure!(
+        Path::new(parent).components().all(inside),
+        "invalid cgroup parent {parent:?}: it must not have .. in it"
+    );
+    Ok(Some(parent.to_owned()))
 }
 
 /// `--cpus` in billionths of a processor; 0 where it was not given.

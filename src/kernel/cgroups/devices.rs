@@ -2,17 +2,15 @@
 //!
 //! A base, *deny all* or *allow all*, and exceptions to it. On v1 the list is written rule by rule into
 //! `devices.allow` and `devices.deny`. On v2 there is no such file: a BPF program attached to the cgroup is
-//! asked at each open(2) and mknod(2) of a device and answers yes or no; [`DeviceList::program`] writes it.
+//! asked at each open(2) and mknod(2) of a device and answers yes or no: [`DeviceList::program`].
+
+mod program;
 
 use std::fmt;
-use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
-
-use crate::sys::bpf::{self, Instruction};
 
 /// What holds for a device that no exception names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,55 +140,6 @@ impl DeviceList {
         }
     }
 
-    /// The same as a BPF program of type `BPF_PROG_TYPE_CGROUP_DEVICE`.
-    ///
-    /// Register 1 points to what is asked: kind and access in one word, major, minor. Register 0 is the
-    /// answer. Each exception is a few comparisons that jump over the rest of it where they fail.
-    pub fn program(&self) -> Vec<Instruction> {
-        const ASKED: u8 = 1;
-        let answer = |base: Base| {
-            [
-                Instruction::set(0, i32::from(base == Base::AllowAll)),
-                Instruction::exit(),
-            ]
-        };
-        let other = match self.base {
-            Base::DenyAll => Base::AllowAll,
-            Base::AllowAll => Base::DenyAll,
-        };
-        let mut program = vec![
-            Instruction::load(KIND, ASKED, 0),
-            Instruction::copy(ACCESS, KIND),
-            Instruction::shift_right(ACCESS, 16),
-            Instruction::and(KIND, 0xffff),
-            Instruction::load(MAJOR, ASKED, 4),
-            Instruction::load(MINOR, ASKED, 8),
-        ];
-        for rule in &self.exceptions {
-            let tests = rule.tests(self.base);
-            let count = tests.len();
-            for (at, test) in tests.into_iter().enumerate() {
-                // Over the tests that follow and the answer's two instructions.
-                program.push(test.jumping((count - at - 1 + 2) as i16));
-            }
-            program.extend(answer(other));
-        }
-        program.extend(answer(self.base));
-        program
-    }
-
-    /// Attaches the program to the v2 cgroup `dir`, for as long as that exists.
-    ///
-    /// # Errors
-    /// Those of bpf(2).
-    pub(super) fn attach(&self, dir: &Path) -> Result<()> {
-        let step = || format!("attach the device list to {}", dir.display());
-        let cgroup = File::open(dir).with_context(step)?;
-        let program = bpf::load_cgroup_device(&self.program())
-            .with_context(|| format!("{}: does the kernel have CONFIG_CGROUP_BPF?", step()))?;
-        bpf::attach_cgroup_device(cgroup.as_fd(), program.as_fd()).with_context(step)
-    }
-
     /// Takes over one rule of a specification.
     fn apply(&mut self, rule: &LinuxDeviceCgroup) {
         let verdict = if rule.allow() {
@@ -278,51 +227,16 @@ impl fmt::Display for Rule {
     }
 }
 
-/// The registers of the program.
-const KIND: u8 = 2;
-const ACCESS: u8 = 3;
-const MAJOR: u8 = 4;
-const MINOR: u8 = 5;
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Allow,
     Deny,
 }
 
-impl Rule {
-    /// Comparisons that jump where the rule does not apply.
-    fn tests(&self, base: Base) -> Vec<Instruction> {
-        // BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_DEV_CHAR
-        let kind = if self.kind == Kind::Block { 1 } else { 2 };
-        let mut tests = vec![Instruction::if_not_equal(KIND, kind)];
-        tests.extend(
-            self.major
-                .map(|major| Instruction::if_not_equal(MAJOR, major)),
-        );
-        tests.extend(
-            self.minor
-                .map(|minor| Instruction::if_not_equal(MINOR, minor)),
-        );
-        match base {
-            // Allowed where nothing is asked that the rule does not give.
-            Base::DenyAll if self.access == ALL => {}
-            Base::DenyAll => tests.push(Instruction::if_any_bit(ACCESS, ALL & !self.access)),
-            // Denied where anything is asked that the rule takes away: there is no "if no bit", so the
-            // access is masked and compared. Register 6 is scratch.
-            Base::AllowAll => {
-                tests.push(Instruction::copy(6, ACCESS));
-                tests.push(Instruction::and(6, self.access as i32));
-                tests.push(Instruction::if_equal(6, 0));
-            }
-        }
-        tests
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::bpf::Instruction;
     use oci_spec::runtime::{LinuxDeviceCgroupBuilder, LinuxResourcesBuilder};
 
     fn rule(allow: bool, text: &str) -> LinuxDeviceCgroup {

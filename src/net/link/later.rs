@@ -9,7 +9,8 @@ use nix::errno::Errno;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{ANYWHERE, NewRoute, Step, words};
+use super::routes::ANYWHERE;
+use super::{NewRoute, Step, words};
 use crate::net::dhcp::Lease;
 use crate::net::endpoint::{Endpoint, Probe};
 use crate::net::netlink::Wires;

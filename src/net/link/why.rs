@@ -60,6 +60,7 @@ impl Step {
                 without: "the program would not find the link that it is to work with",
                 man: "network_namespaces(7), ip-link(8)",
             },
+            Step::Allow(allowed) => allowed.why(),
             Step::Setting { .. } => Lesson {
                 why: "the user asked for it with driver-opt=com.docker.network.endpoint.sysctls",
                 without: "the setting has the kernel's default",

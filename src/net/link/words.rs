@@ -52,6 +52,7 @@ impl Step {
                     "ip link set {name} netns \"$pid\" name {new} up # its addresses are to be given again"
                 )
             }
+            Step::Allow(allowed) => sysctl(allowed.path(), allowed.value()),
             Step::Setting { path, value } => sysctl(path, value),
         })
     }
@@ -105,6 +106,7 @@ impl fmt::Display for Step {
                     "RTM_NEWLINK {{ifname={name}, net_ns_fd=container, new ifname={new}}}"
                 )
             }
+            Step::Allow(allowed) => allowed.fmt(f),
             Step::Setting { path, value } => write!(f, "write({path:?}, {value:?})"),
         }
     }

@@ -160,7 +160,7 @@ impl Monitor {
         let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), nix::libc::SIGKILL);
         let _ = exit_code(&running.pidfd);
         drop(pump.take_chores());
-        self.plan.wire = wire::wire(&self.record.endpoints, &Client::default());
+        self.plan.wire = wire::wire(&self.record.endpoints, &Client::default(), &[]);
         launch::undo(&self.plan, running.netns.as_ref())?;
         begun.map(|_| None)
     }

@@ -1,7 +1,6 @@
 //! From the started program to its end: what is written down, who is told, and what others see no more.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -140,7 +139,7 @@ impl Monitor {
         }
         let long = Duration::from_secs(3600);
         while !pump.run_until(running.pidfd.as_fd(), Instant::now() + long)? {}
-        let group = Path::new("/rmac").join(&self.record.id);
+        let group = self.record.request.cgroup(&self.record.id);
         cgroups::kill_all(&Layout::detect()?, &group)
     }
 
