@@ -290,7 +290,7 @@ impl Place {
         let netns = self.netns.as_ref().context("no network to work on")?;
         let asked = match self.asked.take() {
             Some(asked) => asked,
-            None => step.ask(netns.as_fd(), &mut self.sentinels)?,
+            None => step.ask(netns.as_fd(), self.wires.as_ref(), &mut self.sentinels)?,
         };
         step.hear(&mut self.sentinels, asked)
     }

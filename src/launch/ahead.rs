@@ -91,7 +91,12 @@ impl Ahead {
 
     fn make(&mut self, plan: &Plan) -> Result<Came, Failure> {
         let netns = self.netns.insert(netns::make().context("network")?);
-        self.made.go_on(&plan.wire, netns.as_fd(), Patience::Some)
+        self.made.go_on(
+            &plan.wire,
+            netns.as_fd(),
+            Patience::Some,
+            &mut Place::default(),
+        )
     }
 
     /// Gives `place` the namespace, for the child to enter, and the file system that shows it.

@@ -70,17 +70,28 @@ fn take_all(plan: &Plan, place: &mut Place, telling: Telling) -> Result<(), Fail
     if !plan.meet.is_empty() {
         nix::unistd::write(speaker(place)?, &[READY]).context("tell that all is prepared")?;
     }
+    // Nobody needs to wait for the network with what is the process's own; the host has no part in that.
+    let may_begin = plan.meet.is_empty() && !place.rootless;
+    let mut steps = plan.enter.iter().peekable();
+    while let Some(step) = steps.next_if(|step| may_begin && is_its_own(step)) {
+        take_one(step, place, telling)?;
+    }
     wait_for_go(speaker(place)?)?;
     if place.rootless {
         let _ = nix::sys::prctl::set_dumpable(false);
     }
-    for step in &plan.enter {
+    for step in steps {
         take_one(step, place, telling)?;
         if let Some(calls) = place.calls.take() {
             hand_over(speaker(place)?, &[CALLS], &[calls.as_raw_fd()])?;
         }
     }
     Ok(())
+}
+
+fn is_its_own(step: &Step) -> bool {
+    use Step::{Keyring, Limit, Signal, Terminal};
+    matches!(step, Terminal(_) | Keyring(_) | Signal(_) | Limit(_))
 }
 
 /// Whether the container's process makes its own network: nobody but its root may enter a network namespace of

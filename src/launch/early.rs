@@ -83,7 +83,8 @@ impl Begun {
         // Only the monitor's copy is left: it hears of our end, and we of its.
         drop((self.monitors, self.sysfs));
         let mut made = Made::default();
-        let outcome = made.go_on(wire, self.netns.as_fd(), Patience::None);
+        let mut place = Place::default();
+        let outcome = made.go_on(wire, self.netns.as_fd(), Patience::None, &mut place);
         let told = made.tell(&self.commands, outcome.as_ref().map(drop));
         if told.is_err() {
             // Nobody is there who would take the links back, whose hardware addresses would be in use for a while.

@@ -52,17 +52,16 @@ struct Told {
 }
 
 impl Made {
-    /// Makes links in `netns`, and asks the LAN: as far as that needs no process of the container's.
+    /// Makes links in `netns`, and asks the LAN: as far as that needs no process of the container's. The way to the kernel
+    /// is left at `place`: to close it takes a while.
     pub(super) fn go_on(
         &mut self,
         wire: &[Step],
         netns: BorrowedFd<'_>,
         patience: Patience,
+        place: &mut Place,
     ) -> Result<Came, Failure> {
-        let mut place = Place {
-            wires: Some(Wires::open(netns)?),
-            ..Place::default()
-        };
+        place.wires = Some(Wires::open(netns)?);
         for step in &wire[self.wired..] {
             let before = Instant::now();
             match step {
@@ -71,13 +70,13 @@ impl Made {
                 }
                 Step::Link(_) => {
                     // As the launch has it: a step that fails has undone itself.
-                    let taken = step.take(&mut place);
+                    let taken = step.take(place);
                     taken.map_err(|error| failure(step, error))?;
                     self.wired += 1;
                     self.times.push(before.elapsed());
                 }
                 Step::Conflict(probe) => {
-                    let asked = probe.ask(netns, &mut self.sentinels);
+                    let asked = probe.ask(netns, place.wires.as_ref(), &mut self.sentinels);
                     self.asked = Some(asked.map_err(|error| failure(step, error))?);
                     break;
                 }

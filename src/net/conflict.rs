@@ -20,6 +20,7 @@
 
 pub mod beside;
 mod frames;
+mod handed;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -32,6 +33,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 
 use super::announce;
 use super::endpoint::Mac;
+use super::netlink::Wires;
 use super::netns;
 use crate::lesson::{Lesson, Shell};
 use crate::sys::packet::{self, Test};
@@ -112,11 +114,17 @@ impl Step {
         Shell::Bash(targets.iter().map(ask).collect::<Vec<_>>().join("\n"))
     }
 
-    /// Asks, in the network namespace `netns`. The sockets go to `sentinels`, to be kept. Returns when that was.
+    /// Asks, in the network namespace `netns`, of which `wires` may know who is there. The sockets go to `sentinels`, to
+    /// be kept. Returns when that was.
     ///
     /// # Errors
     /// Where a link is gone.
-    pub fn ask(&self, netns: BorrowedFd<'_>, sentinels: &mut Vec<Sentinel>) -> Result<Instant> {
+    pub fn ask(
+        &self,
+        netns: BorrowedFd<'_>,
+        wires: Option<&Wires>,
+        sentinels: &mut Vec<Sentinel>,
+    ) -> Result<Instant> {
         let Step::Probe(targets) = self;
         let mut opened = netns::within(netns, || {
             targets
@@ -126,7 +134,8 @@ impl Step {
                 .collect::<Result<Vec<_>>>()
         })?;
         for sentinel in &mut opened {
-            sentinel.probe()?;
+            let among_many = wires.and_then(|wires| wires.is_among_many(sentinel.dev()));
+            sentinel.probe(among_many)?;
         }
         sentinels.append(&mut opened);
         Ok(Instant::now())
@@ -201,11 +210,11 @@ impl Sentinel {
         })
     }
 
-    /// Asks for the address.
+    /// Asks for the address; whether it is `among_many` on its parent may be known.
     ///
     /// # Errors
     /// Where the link is gone.
-    pub fn probe(&mut self) -> Result<()> {
+    pub fn probe(&mut self, among_many: Option<bool>) -> Result<()> {
         let mac = self.target.mac;
         let address = match self.target.address {
             IpAddr::V4(address) => address,
@@ -214,7 +223,7 @@ impl Sentinel {
         };
         // Without a way of its own it is a broadcast, which is asking all the same.
         let beside = self.target.beside.as_ref();
-        self.way = beside.and_then(|beside| beside.way().ok().flatten());
+        self.way = beside.and_then(|beside| beside.way(among_many).ok().flatten());
         let lan = self.way.as_ref().map_or(&self.socket, |way| &way.lan);
         self.send_on(lan, &arp_probe(mac, address))
     }
@@ -239,34 +248,6 @@ impl Sentinel {
             self.send(&frame)?;
         }
         Ok(!strangers.is_empty())
-    }
-
-    /// Its own socket, and its way's, for another process.
-    pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let lan = self.way.as_ref().map(|way| way.lan.as_fd());
-        [self.socket.as_fd()].into_iter().chain(lan)
-    }
-
-    /// Whether there are two of them.
-    pub fn has_way(&self) -> bool {
-        self.way.is_some()
-    }
-
-    /// What another process has opened for `target`, by its [`Sentinel::sockets`].
-    pub fn received(
-        target: Target,
-        has_way: bool,
-        sockets: &mut impl Iterator<Item = OwnedFd>,
-    ) -> Option<Sentinel> {
-        let socket = sockets.next()?;
-        let lan = has_way.then(|| sockets.next()).flatten();
-        Some(Sentinel {
-            socket,
-            way: lan.map(Way::through),
-            target,
-            defended: None,
-            down: false,
-        })
     }
 
     /// Tells everybody that the address is ours.
@@ -364,14 +345,6 @@ impl Sentinel {
             },
         };
         owner.filter(|owner| *owner != self.target.mac)
-    }
-}
-
-/// The sockets, to be closed when nobody waits for it.
-impl From<Sentinel> for Vec<OwnedFd> {
-    fn from(sentinel: Sentinel) -> Vec<OwnedFd> {
-        let lan = sentinel.way.map(|way| way.lan);
-        lan.into_iter().chain([sentinel.socket]).collect()
     }
 }
 

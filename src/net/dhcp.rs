@@ -286,7 +286,7 @@ impl Client {
             beside: None,
         };
         let mut sentinel = netns::within(self.netns.as_fd(), || Sentinel::open(target))?;
-        sentinel.probe()?;
+        sentinel.probe(None)?;
         self.sentinel = Some(sentinel);
         Ok(())
     }

@@ -53,8 +53,8 @@ pub struct Wires {
     runtime: Runtime,
     netns: OwnedFd,
     indices: Vec<(String, u32)>,
-    /// Whether the link that was made last has a parent with few others on it.
-    among_few: bool,
+    /// The links that were made here, and whether they have many others beside them on their parent, if that can be known.
+    made: Vec<(String, Option<bool>)>,
     /// Where the settings are, once one was written.
     proc: Option<OwnedFd>,
 }
@@ -75,7 +75,7 @@ impl Wires {
                 .try_clone_to_owned()
                 .context("duplicate a descriptor")?,
             indices: Vec::new(),
-            among_few: false,
+            made: Vec::new(),
             proc: None,
         })
     }
@@ -116,13 +116,24 @@ impl Wires {
         self.wait(&format!("delete the link {name}"), request)
     }
 
+    /// Whether many sit on the parent of the link `name`, which was made here; `None` where that is not known.
+    pub fn is_among_many(&self, name: &str) -> Option<bool> {
+        let made = self.made.iter().rfind(|(made, _)| made == name);
+        made.and_then(|(_, among_many)| *among_many)
+    }
+
+    fn among_few(&self) -> bool {
+        let last = self.made.last();
+        last.is_some_and(|(_, among_many)| *among_many == Some(false))
+    }
+
     /// Writes the setting `path`, a file below /proc/sys/net of the network namespace. A kernel that does not have it
     /// is content.
     pub fn write_setting_if_there(&mut self, path: &str, value: &str) -> Result<()> {
         let context = || format!("write {value} to {path}");
         let proc = match self.proc.take() {
             Some(proc) => proc,
-            None if self.among_few => File::open("/proc").with_context(context)?.into(),
+            None if self.among_few() => File::open("/proc").with_context(context)?.into(),
             None => own_proc().with_context(context)?,
         };
         let name = path.strip_prefix("/proc/").unwrap_or(path);

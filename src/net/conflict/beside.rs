@@ -62,16 +62,17 @@ pub struct Way {
 
 impl Beside {
     /// The way to ask for an address; `None` where a broadcast does as well. To be called in the parent's network
-    /// namespace.
+    /// namespace. Whether the address will be `among_many` may be known.
     ///
     /// Of the others on the parent it counts only whether they are many: to hear of a thousand takes 0.3 ms, and may
     /// wait until the container's first process is at work.
     ///
     /// # Errors
     /// Where the parent is gone, or packet sockets are not to be had.
-    pub fn way(&self) -> Result<Option<Way>> {
+    pub fn way(&self, among_many: Option<bool>) -> Result<Option<Way>> {
         let index = self.index()?;
-        if !is_crowded(index).context(ASKING)? {
+        let among_many = among_many.map_or_else(|| is_crowded(index), Ok);
+        if !among_many.context(ASKING)? {
             return Ok(None);
         }
         let lan = packet::open(0, index, &packet::accept_if(&[]))

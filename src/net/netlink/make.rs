@@ -40,7 +40,8 @@ impl Wires {
         let parent = self.find(&outside, &link.parent)?.index;
         // An ipvlan has its parent's hardware address, so how many there are is not to be seen.
         let countable = matches!(link.kind, Kind::Macvlan { .. });
-        self.among_few = countable && is_crowded(parent).is_ok_and(|crowded| !crowded);
+        let among_many = countable.then(|| is_crowded(parent).ok()).flatten();
+        self.made.push((link.name.clone(), among_many));
         let netns = self.netns.as_raw_fd();
         let message = |name: &str| link_message(link, name, parent, netns);
         let result = self.wait(&request, outside.link().add(message(&link.name)).execute());
