@@ -92,11 +92,29 @@ impl Monitor {
     fn start(&mut self) -> Result<(Running, Pump), Failure> {
         let listener = self.listen()?;
         let (mut running, ends) = self.make()?;
-        self.note_leases(&running)?;
+        match self.pump(&mut running, ends, listener) {
+            Ok(pump) => Ok((running, pump)),
+            Err(error) => {
+                let _ = self.abandon(&running);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn pump(&mut self, running: &mut Running, ends: Ends, listener: OwnedFd) -> Result<Pump> {
+        self.note_leases(running)?;
         let log = Log::new(self.record.log_path(&self.home));
         let mut pump = Pump::new(ends, log, Some(listener))?;
-        pump.add_chores(self.chores(&mut running)?);
-        Ok((running, pump))
+        pump.add_chores(self.chores(running)?);
+        Ok(pump)
+    }
+
+    /// Ends a program that nobody would look after, and takes down what it had.
+    fn abandon(&mut self, running: &Running) -> Result<()> {
+        let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), nix::libc::SIGKILL);
+        let _ = exit_code(&running.pidfd);
+        self.plan.wire = wire::wire(&self.record.endpoints, &Client::default(), &[]);
+        launch::undo(&self.plan, running.netns.as_ref())
     }
 
     /// Launches, with other addresses where somebody on the LAN has those.

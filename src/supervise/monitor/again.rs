@@ -11,22 +11,19 @@
 //! Who stops a container says so in its state first ([`stop`]), under the same lock; so whenever that comes, either the
 //! monitor finds it, or he finds a program that he can end.
 
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 
-use super::{Monitor, exit_code, networks};
+use super::{Monitor, networks};
 use crate::kernel::cgroups::Layout;
-use crate::launch::{self, Running};
-use crate::plan::wire::{self, Client};
+use crate::launch::Running;
 use crate::request::Restart;
 use crate::store::Home;
 use crate::store::containers::{self, Record, State, Status};
 use crate::supervise::pump::{Pump, Woken};
 use crate::supervise::{Message, call, peers, say, sharing, start};
-use crate::sys;
 
 /// Docker's first delay. Each is twice the one before.
 const FIRST: Duration = Duration::from_millis(100);
@@ -157,11 +154,8 @@ impl Monitor {
         if let Ok(Some(state)) = begun {
             return Ok(Some((running, state)));
         }
-        let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), nix::libc::SIGKILL);
-        let _ = exit_code(&running.pidfd);
         drop(pump.take_chores());
-        self.plan.wire = wire::wire(&self.record.endpoints, &Client::default(), &[]);
-        launch::undo(&self.plan, running.netns.as_ref())?;
+        self.abandon(&running)?;
         begun.map(|_| None)
     }
 
