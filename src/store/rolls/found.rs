@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use memchr::{memchr, memchr_iter, memmem, memrchr};
+
 use super::{PIECE, STAMP};
 
 /// A roll as whoever changes it finds it.
@@ -37,25 +39,45 @@ pub fn find(file: &File, id: &str) -> std::io::Result<Found> {
         lines: head..head,
         ..Found::default()
     };
+    let name = format!("{id}\t");
+    // The line that goes beyond what was read last.
+    line.clear();
     loop {
+        let read = reader.fill_buf()?;
+        let (length, Some(end)) = (read.len(), memrchr(b'\n', read)) else {
+            if read.is_empty() {
+                return Ok(found);
+            }
+            line.extend_from_slice(read);
+            let length = read.len();
+            reader.consume(length);
+            continue;
+        };
+        let (whole, rest) = read.split_at(end + 1);
+        let first = memchr(b'\n', whole).map_or(0, |first| first + 1);
+        line.extend_from_slice(&whole[..first]);
+        found.look(&line, name.as_bytes());
+        found.look(&whole[first..], name.as_bytes());
         line.clear();
-        let length = reader.read_until(b'\n', &mut line)? as u64;
-        if !line.ends_with(b"\n") {
-            return Ok(found);
-        }
-        if line
-            .strip_prefix(id.as_bytes())
-            .is_some_and(|rest| rest.starts_with(b"\t"))
-        {
-            let text = String::from_utf8_lossy(&line).into_owned();
-            found.line = Some((found.lines.end, text));
-        }
-        found.lines.end += length;
-        found.count += 1;
+        line.extend_from_slice(rest);
+        reader.consume(length);
     }
 }
 
 impl Found {
+    /// Looks through whole lines, the next ones, for that which begins with `name`.
+    fn look(&mut self, lines: &[u8], name: &[u8]) {
+        let begins = |at: &usize| *at == 0 || lines[at - 1] == b'\n';
+        if let Some(at) = memmem::find_iter(lines, name).find(begins) {
+            let line = &lines[at..];
+            let line = &line[..memchr(b'\n', line).map_or(line.len(), |end| end + 1)];
+            let text = String::from_utf8_lossy(line).into_owned();
+            self.line = Some((self.lines.end + at as u64, text));
+        }
+        self.count += memchr_iter(b'\n', lines).count();
+        self.lines.end += lines.len() as u64;
+    }
+
     /// Puts `line` at the end, or takes away what is there, unless more than that is to be done; whether that was all.
     ///
     /// # Errors
