@@ -1,7 +1,7 @@
 //! The board: what is told of the containers of one file, each at a place of its own.  pread(2), flock(2)
 //!
 //! A list of a hundred containers would read a file for each. So what is told of a container stands in the file that
-//! has its sign of life, too ([`super::alive`]), and a list reads 32 files, however many there are.
+//! has its sign of life, too ([`super::alive`]), and a list reads eight files, however many there are.
 //!
 //! A place has the container's id, a checksum and the text, or nothing. Who writes a text holds the file's lock, so no
 //! two take the same place; who reads holds nothing: half a text does not have its checksum, and is as if there were
