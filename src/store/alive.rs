@@ -23,8 +23,8 @@ use super::Home;
 use super::board::Board;
 
 /// How many files share the locks. The kernel looks through a file's locks one after the other (0.3 µs each, where it has
-/// not looked at them lately) whenever one is taken and whenever the file is closed; a list opens each file, so that 32
-/// of them cost `ps` 0.3 ms, and a start beside 1,000 saves no more.
+/// not looked at them lately) whenever one is taken and whenever the file is closed; a list opens each file. With 32 a
+/// start beside 1,000 was 1.6 ms shorter, and `ps` of 100 0.3 ms longer (docs/performance.md, Growth).
 const FILES: usize = 8;
 
 /// A sign of life, until it is dropped.
