@@ -21,7 +21,7 @@ pub fn rename(home: &Home, args: &RenameArgs) -> Result<u8> {
     containers::free_name(home, &record.id, &old);
     // Its peers know it by its name.
     if State::load(home, &record.id)?.is_some_and(|state| state.status.is_up()) {
-        peers::join(home, &record)?;
+        peers::join(home, &record, peers::Before::Perhaps)?;
         peers::tell(home, monitor::networks(&record))?;
     }
     Ok(0)

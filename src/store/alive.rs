@@ -6,9 +6,8 @@
 //! with it has it, too, and the kernel drops it with its last holder. `F_OFD_GETLK` tells of it to whoever has the
 //! file open.
 //!
-//! A byte that is locked so means "lives". One that is not means nothing: the claim itself is asked.
-//!
-//! The files' text is the [board](super::board): what is told of the containers.
+//! A byte that is locked so means "lives". One that is not means nothing: the claim itself is asked. So only who stays
+//! gives a sign, and not before it has nothing else to do: what runs for a moment never does.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -20,12 +19,11 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use super::Home;
-use super::board::Board;
+use super::board::{self, Board};
 
 /// How many files share the locks. The kernel looks through a file's locks one after the other (0.3 µs each, where it has
-/// not looked at them lately) whenever one is taken and whenever the file is closed; a list opens each file. With 32 a
-/// start beside 1,000 was 1.6 ms shorter, and `ps` of 100 0.3 ms longer (docs/performance.md, Growth).
-const FILES: usize = 8;
+/// not looked at them lately) whenever one is taken and whenever the file is closed; a list opens each file.
+const FILES: usize = 2;
 
 /// A sign of life, until it is dropped.
 pub type Sign = File;
@@ -47,26 +45,13 @@ pub fn show(home: &Home, id: &str) -> Option<Sign> {
     Some(file)
 }
 
-/// The file that has the sign of life of the container `id` and tells of it, for who writes. `None` where there is
-/// none.
-pub fn file(home: &Home, id: &str) -> Option<File> {
-    let (number, _) = place(id, libc::F_RDLCK)?;
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).open(path(home, number)).ok()
-}
-
 /// Who looks for signs of life, and for what is told: opens each file at most once, and reads it at most once.
 #[derive(Debug)]
 pub struct Watcher<'a> {
     /// Where the containers are.
     pub home: &'a Home,
-    files: [OnceCell<Option<Watched>>; FILES],
-}
-
-#[derive(Debug)]
-struct Watched {
-    file: File,
-    board: OnceCell<Option<Board>>,
+    files: [OnceCell<Option<File>>; FILES],
+    boards: [OnceCell<Option<Board>>; board::FILES],
 }
 
 impl<'a> Watcher<'a> {
@@ -75,6 +60,7 @@ impl<'a> Watcher<'a> {
         Watcher {
             home,
             files: [const { OnceCell::new() }; FILES],
+            boards: [const { OnceCell::new() }; board::FILES],
         }
     }
 
@@ -84,7 +70,8 @@ impl<'a> Watcher<'a> {
         let Some((number, mut place)) = place(id, libc::F_WRLCK) else {
             return false;
         };
-        let Some(Watched { file, .. }) = self.watched(number) else {
+        let open = || File::open(path(self.home, number)).ok();
+        let Some(file) = self.files[number].get_or_init(open) else {
             return false;
         };
         let asked: Result<_, Errno> = fcntl(file, FcntlArg::F_OFD_GETLK(&mut place));
@@ -93,20 +80,10 @@ impl<'a> Watcher<'a> {
 
     /// What is told of the container `id`, if anything is.
     pub fn told(&self, id: &str) -> Option<&str> {
-        let (number, _) = place(id, libc::F_RDLCK)?;
-        let Watched { file, board } = self.watched(number)?;
-        let board = board.get_or_init(|| Board::read(file).ok());
+        let number = board::number(id)?;
+        let read = || Board::read(&File::open(board::path(self.home, number)).ok()?).ok();
+        let board = self.boards[number].get_or_init(read);
         board.as_ref()?.text(id)
-    }
-
-    fn watched(&self, number: usize) -> Option<&Watched> {
-        let open = || {
-            Some(Watched {
-                file: File::open(path(self.home, number)).ok()?,
-                board: OnceCell::new(),
-            })
-        };
-        self.files[number].get_or_init(open).as_ref()
     }
 }
 

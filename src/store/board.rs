@@ -1,7 +1,7 @@
 //! The board: what is told of the containers of one file, each at a place of its own.  pread(2), flock(2)
 //!
-//! A list of a hundred containers would read a file for each. So what is told of a container stands in the file that
-//! has its sign of life, too ([`super::alive`]), and a list reads eight files, however many there are.
+//! A list of a hundred containers would read a file for each. So what is told of a container stands in one of four files
+//! below the run root, too, and a list reads those, however many there are.
 //!
 //! A place has the container's id, a checksum and the text, or nothing. Who writes a text holds the file's lock, so no
 //! two take the same place; who reads holds nothing: half a text does not have its checksum, and is as if there were
@@ -9,9 +9,15 @@
 //! that can go wrong is that a text is missing, and then what it was made from is read.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Result, Seek};
-use std::os::unix::fs::FileExt;
+use std::io::Result;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::time::Duration;
+
+use super::Home;
+
+/// How many files share the places: who changes a container reads through one of them, a list reads each.
+pub const FILES: usize = 4;
 
 /// The bytes of a place. What does not fit stays out.
 const PLACE: usize = 1024;
@@ -20,20 +26,38 @@ const SUM: usize = 64;
 const LENGTH: usize = SUM + 8;
 const TEXT: usize = LENGTH + 2;
 
+/// The bytes that are read at once: little that has to be made ready first, and few calls where there are many.
+const PIECE: usize = 16 * PLACE;
+
 /// All that the file tells.
 #[derive(Debug)]
 pub struct Board(Vec<u8>);
 
+/// The file for the container `id`, by a digit of its random number; `None` for what is none.
+pub fn number(id: &str) -> Option<usize> {
+    let number = u64::from_str_radix(id.get(..16)?, 16).ok()?;
+    Some((number % FILES as u64) as usize)
+}
+
+/// The path of the file `number`.
+pub fn path(home: &Home, number: usize) -> PathBuf {
+    home.runroot.join(format!("board.{number}"))
+}
+
 impl Board {
     /// Reads `file`.
     pub fn read(file: &File) -> Result<Board> {
-        let length = file.metadata()?.len();
-        // Neither filled with zeros first nor asked for its end.
-        let mut bytes = Vec::with_capacity(length as usize);
-        let mut file = file;
-        file.rewind()?;
-        file.take(length).read_to_end(&mut bytes)?;
-        Ok(Board(bytes))
+        let mut all = vec![];
+        let mut length = 0;
+        loop {
+            all.resize(length + PIECE, 0);
+            let read = file.read_at(&mut all[length..], length as u64)?;
+            length += read;
+            if read < PIECE {
+                all.truncate(length);
+                return Ok(Board(all));
+            }
+        }
     }
 
     /// What is told of the container `id`.
@@ -52,6 +76,13 @@ impl Board {
     fn places(&self) -> &[[u8; PLACE]] {
         self.0.as_chunks().0
     }
+}
+
+/// Opens the file for the container `id`, for who writes. `None` where that cannot be.
+pub fn open(home: &Home, id: &str, create: bool) -> Option<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(create).mode(0o600);
+    options.open(path(home, number(id)?)).ok()
 }
 
 /// Puts `text` on the board in `file` as what is told of the container `id`. What is too long for a place stays out,
@@ -93,7 +124,7 @@ pub fn put(file: &File, id: &str, text: &str) -> Result<()> {
 /// Takes away what is told of the container `id` in `file`. Each change of a container's state begins with this, so it
 /// does not read more at once than it has to.
 pub fn clear(file: &File, id: &str) -> Result<()> {
-    let mut piece = vec![0; 16 * PLACE];
+    let mut piece = vec![0; PIECE];
     let mut begin = 0;
     loop {
         let read = file.read_at(&mut piece, begin)?;

@@ -27,7 +27,7 @@ use super::{Home, make_private_dir};
 pub struct Claim {
     directory: PathBuf,
     lock: Option<File>,
-    /// The same for who looks at many.
+    /// The same for who looks at many, once it is given.
     sign: Option<Sign>,
 }
 
@@ -64,7 +64,7 @@ impl Claim {
         ) {
             Ok(()) => {
                 return Ok(Attempt::Mine(Claim {
-                    sign: alive::show(home, id),
+                    sign: None,
                     directory,
                     lock: Some(lock),
                 }));
@@ -88,7 +88,7 @@ impl Claim {
             return Ok(Attempt::Busy);
         }
         Ok(Attempt::Orphan(Claim {
-            sign: alive::show(home, id),
+            sign: None,
             directory,
             lock: Some(lock),
         }))
@@ -112,6 +112,14 @@ impl Claim {
     /// The directory below the run root.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Lets whoever looks at many containers see that the claim of this one, `id`, is held. For who holds it for longer:
+    /// it is not needed, only quicker for those.
+    pub fn show(&mut self, home: &Home, id: &str) {
+        if self.sign.is_none() {
+            self.sign = alive::show(home, id);
+        }
     }
 
     /// The descriptors that hold its locks, which a further child must let go of.

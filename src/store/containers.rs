@@ -162,7 +162,7 @@ impl State {
 
     /// Writes it as the state of the container `id`.
     pub fn save(&self, home: &Home, id: &str) -> Result<()> {
-        summary::withdraw(home, id);
+        summary::outdate(home, id);
         write_json(&home.container(id).join("state.json"), self)
     }
 
@@ -189,7 +189,7 @@ impl State {
 impl Record {
     /// Writes the record.
     pub fn save(&self, home: &Home) -> Result<()> {
-        summary::withdraw(home, &self.id);
+        summary::outdate(home, &self.id);
         write_json(&home.container(&self.id).join("config.json"), self)
     }
 
@@ -287,7 +287,9 @@ pub fn retire(home: &Home, id: &str, name: &str) {
     }
     let _ = std::fs::rename(directory, retired(home, id));
     // Its claim lives on for a moment, and `ps` looks at that.
-    summary::withdraw(home, id);
+    if summary::was_told(home, id) {
+        summary::withdraw(home, id);
+    }
 }
 
 /// Where what is left of the container `id` waits for its removal.

@@ -280,7 +280,7 @@ impl Seen {
     fn look(file: &File, request: &Request) -> std::io::Result<Seen> {
         let mut seen = Seen::default();
         let mac = request.mac.map(|mac| mac.to_string());
-        seen.end = lines::each(file, |_, text| {
+        seen.end = super::lines::each(file, |_, text| {
             if lines::is_of(text, &request.container) {
                 seen.own = String::from_utf8_lossy(text).into_owned();
             }

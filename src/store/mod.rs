@@ -11,7 +11,8 @@
 //!   networks/names/NAME    symbolic link to the network id
 //! /run/rmac                --runroot, RMAC_RUNROOT: gone at reboot
 //!   containers/ID/         exists while the container runs: attach (socket)
-//!   alive.N                locked by all who hold a container: a byte each; tell what `ps` shows of those that run
+//!   alive.N                locked by those who hold a container: a byte each
+//!   board.N                what `ps` shows of the containers that run
 //!   networks/ID            who is on the network just now
 //!   lab/                   the pinned network namespaces of the lab
 //! ```
@@ -27,6 +28,7 @@ pub mod containers;
 pub mod foreign;
 pub mod ids;
 pub mod leases;
+pub mod lines;
 pub mod networks;
 pub mod rolls;
 pub mod summary;

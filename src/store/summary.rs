@@ -9,11 +9,13 @@
 //! are microseconds. A list understands that where it lies.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
 use super::Home;
-use super::alive::{self, Watcher};
+use super::alive::Watcher;
 use super::board;
 use super::containers::{Record, State, Status};
 use crate::request::NetworkMode;
@@ -151,17 +153,37 @@ pub fn renew(home: &Home, id: &str) {
     };
     // `ps` finds the same without it.
     if state.status == Status::Running
-        && let Some(file) = alive::file(home, id)
+        && let Some(file) = board::open(home, id, true)
+        // First, so that nothing is told of who has no mark.
+        && File::create(mark(home, id)).is_ok()
     {
         let _ = board::put(&file, id, &written(&record, &state));
     }
 }
 
-/// Takes the summary of the container `id` away: its record or its state is about to change.
+/// Takes the summary of the container `id` away, if it can have one: its record or its state is about to change.
+pub fn outdate(home: &Home, id: &str) {
+    // Made from both, there was none before there were both.
+    if home.container(id).join("state.json").exists() {
+        withdraw(home, id);
+    }
+}
+
+/// Whether a summary of the container `id` was ever put on the board since it was started: to look for one there takes
+/// longer.
+pub fn was_told(home: &Home, id: &str) -> bool {
+    mark(home, id).exists()
+}
+
+/// Takes the summary of the container `id` away.
 pub fn withdraw(home: &Home, id: &str) {
-    if let Some(file) = alive::file(home, id) {
+    if let Some(file) = board::open(home, id, false) {
         let _ = board::clear(&file, id);
     }
+}
+
+fn mark(home: &Home, id: &str) -> PathBuf {
+    home.running(id).join("told")
 }
 
 fn networks(record: &Record) -> String {
@@ -260,7 +282,6 @@ mod tests {
         std::fs::create_dir_all(home.container(&id)).unwrap();
         std::fs::create_dir_all(home.running(&id)).unwrap();
         let told = || Watcher::new(&home).told(&id).map(str::to_owned);
-        let _sign = alive::show(&home, &id).unwrap();
         record.save(&home).unwrap();
         let running = State {
             status: Status::Running,
@@ -268,10 +289,12 @@ mod tests {
         };
         running.save(&home, &id).unwrap();
         assert_eq!(told(), None);
+        assert!(!was_told(&home, &id));
         let held = lock(&home, &id).unwrap();
         assert_eq!(told(), None);
         drop(held);
         assert_eq!(told(), Some(written(&record, &running)));
+        assert!(was_told(&home, &id));
         // While it changes there is none; then there is the new one.
         Record::update(&home, &id, |kept| kept.name = "b".into()).unwrap();
         record.name = "b".into();

@@ -271,7 +271,7 @@ impl Chores {
         })?;
         self.announce(&after);
         let record = Record::load(&self.home, &self.id)?.context("the record is gone")?;
-        peers::join(&self.home, &record)?;
+        peers::join(&self.home, &record, peers::Before::Perhaps)?;
         peers::pass_on(&self.home, [after.network_id.as_str()])
     }
 

@@ -38,12 +38,25 @@ pub fn region(home: &Home, record: &Record) -> String {
     region.end()
 }
 
+/// Whether a container can be on its networks already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// It may be.
+    Perhaps,
+    /// It is not: nobody has had it since it was made, or since who had it was cleaned up after.
+    Absent,
+}
+
 /// The container of `record`, which runs, is on its networks from now on, with what its record says; how many are
-/// there in all. [`tell`] is to follow.
-pub fn join(home: &Home, record: &Record) -> Result<usize> {
+/// there in all, about. [`tell`] is to follow.
+pub fn join(home: &Home, record: &Record, before: Before) -> Result<usize> {
     let mut members = 0;
     for endpoint in &record.endpoints {
-        members += rolls::enter(home, &endpoint.network_id, &member(record, endpoint))?;
+        let member = member(record, endpoint);
+        members += match before {
+            Before::Perhaps => rolls::enter(home, &endpoint.network_id, &member)?,
+            Before::Absent => rolls::add(home, &endpoint.network_id, &member)?,
+        };
         access(home, &endpoint.network_id)?;
     }
     Ok(members)

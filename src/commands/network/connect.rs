@@ -57,7 +57,7 @@ pub fn connect(home: &Home, args: &ConnectArgs) -> Result<()> {
             wait_for_address(home, &record, &network)?;
         }
         let record = reload(home, &record)?;
-        peers::join(home, &record)?;
+        peers::join(home, &record, peers::Before::Perhaps)?;
         peers::tell(home, monitor::networks(&record))?;
     }
     Ok(())
@@ -108,7 +108,7 @@ pub fn disconnect(home: &Home, args: &DisconnectArgs) -> Result<()> {
     if pid.is_some() || is_restarting(home, &record)? {
         drop(lock);
         peers::leave(home, &record.id, [network.id.as_str()])?;
-        peers::join(home, &record)?;
+        peers::join(home, &record, peers::Before::Perhaps)?;
         let others = monitor::networks(&record);
         peers::tell(home, others.chain([network.id.as_str()]))?;
         peers::clear(home, [network.id.as_str()])?;

@@ -1,11 +1,11 @@
 //! The lines of the file of leases.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::FileExt;
 
 use super::{Lease, State};
+use crate::store::lines::each;
 
 /// The first word of a lease that its container has.
 pub const HELD: &str = "held";
@@ -88,32 +88,9 @@ pub fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
 /// How long a hardware address is, with the space after it.
 const MAC: usize = 18;
 
-/// How much of the file is read at once, in bytes: memory for all of ten thousand lines would cost more than to
-/// read them.
-const PIECE: usize = 16 * 1024;
-
 /// The piece at the end of the file in which a lease is looked for first: who gives one back was mostly the last to
 /// claim one.
 const TAIL: u64 = 2 * 1024;
-
-/// Shows each whole line to `look`, with its newline, one after the other; where the last one ends.
-///
-/// # Errors
-/// Where the file cannot be read.
-pub fn each(file: &File, mut look: impl FnMut(u64, &[u8])) -> std::io::Result<u64> {
-    let mut reader = BufReader::with_capacity(PIECE, file);
-    let mut line = Vec::new();
-    let mut at = 0;
-    loop {
-        line.clear();
-        let length = reader.read_until(b'\n', &mut line)?;
-        if !line.ends_with(b"\n") {
-            return Ok(at);
-        }
-        look(at, &line);
-        at += length as u64;
-    }
-}
 
 /// The line of `container`, and where it begins.
 ///

@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
-use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use memchr::{memchr, memchr_iter, memmem, memrchr};
 
-use super::{PIECE, STAMP};
+use super::STAMP;
+use crate::store::lines;
 
 /// A roll as whoever changes it finds it.
 #[derive(Debug, Default)]
@@ -23,45 +23,99 @@ pub struct Found {
     pub line: Option<(u64, String)>,
 }
 
+/// How much of a roll's end is looked at by who hopes to be there.
+const TAIL: u64 = 1024;
+
 /// Looks through the roll for the line of the container `id`.
 ///
 /// # Errors
 /// Where the file cannot be read.
 pub fn find(file: &File, id: &str) -> std::io::Result<Found> {
-    let mut reader = BufReader::with_capacity(PIECE, file);
-    let mut line = Vec::new();
-    let head = reader.read_until(b'\n', &mut line)? as u64;
-    let digits = line
-        .strip_suffix(b"\n")
-        .filter(|digits| digits.len() == STAMP);
-    let mut found = Found {
-        stamp: digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()),
-        lines: head..head,
-        ..Found::default()
-    };
     let name = format!("{id}\t");
-    // The line that goes beyond what was read last.
-    line.clear();
-    loop {
-        let read = reader.fill_buf()?;
-        let (length, Some(end)) = (read.len(), memrchr(b'\n', read)) else {
-            if read.is_empty() {
-                return Ok(found);
-            }
-            line.extend_from_slice(read);
-            let length = read.len();
-            reader.consume(length);
-            continue;
+    let mut found = Found::default();
+    lines::whole(file, |begin, lines| {
+        let head = match begin {
+            0 => memchr(b'\n', lines).map_or(0, |end| end + 1),
+            _ => 0,
         };
-        let (whole, rest) = read.split_at(end + 1);
-        let first = memchr(b'\n', whole).map_or(0, |first| first + 1);
-        line.extend_from_slice(&whole[..first]);
-        found.look(&line, name.as_bytes());
-        found.look(&whole[first..], name.as_bytes());
-        line.clear();
-        line.extend_from_slice(rest);
-        reader.consume(length);
+        if begin == 0 {
+            found.stamp = stamp(&lines[..head]);
+            found.lines = head as u64..head as u64;
+        }
+        found.look(&lines[head..], name.as_bytes());
+    })?;
+    Ok(found)
+}
+
+/// Puts `line`, that of the container `id`, at the end of the roll, unless there is more to do; how long it is then, in
+/// bytes.
+///
+/// # Errors
+/// Where the file cannot be read or written.
+pub fn add(file: &File, id: &str, line: &str) -> std::io::Result<Option<u64>> {
+    let Some((stamp, tail, end)) = ends(file)? else {
+        return Ok(None);
+    };
+    // Who gives it another name just now may have been there a moment ago.
+    if !tail.ends_with(b"\n") || memmem::find(&tail, id.as_bytes()).is_some() {
+        return Ok(None);
     }
+    Found {
+        stamp: Some(stamp),
+        lines: 0..end,
+        ..Found::default()
+    }
+    .change(file, line)?;
+    Ok(Some(end + line.len() as u64))
+}
+
+/// Takes the line of the container `id` away where it is the last one and another one comes before it; whether it was.
+///
+/// # Errors
+/// Where the file cannot be read or written.
+pub fn take_last(file: &File, id: &str) -> std::io::Result<bool> {
+    let Some((stamp, tail, end)) = ends(file)? else {
+        return Ok(false);
+    };
+    let Some(lines) = tail.strip_suffix(b"\n") else {
+        return Ok(false);
+    };
+    let Some(before) = memrchr(b'\n', lines) else {
+        return Ok(false);
+    };
+    let line = &tail[before + 1..];
+    let at = end - line.len() as u64;
+    if at == STAMP as u64 + 1 || !line.starts_with(format!("{id}\t").as_bytes()) {
+        return Ok(false);
+    }
+    Found {
+        stamp: Some(stamp),
+        lines: 0..end,
+        line: Some((at, String::from_utf8_lossy(line).into_owned())),
+        ..Found::default()
+    }
+    .change(file, "")
+}
+
+/// The stamp, what comes last, and where that ends; `None` where there is no stamp that can be written over.
+fn ends(file: &File) -> std::io::Result<Option<(u64, Vec<u8>, u64)>> {
+    let mut head = [0; STAMP + 1];
+    let read = file.read_at(&mut head, 0)?;
+    let Some(stamp) = stamp(&head[..read]) else {
+        return Ok(None);
+    };
+    let length = file.metadata()?.len();
+    let mut tail = vec![0; length.min(TAIL) as usize];
+    let from = length - tail.len() as u64;
+    file.read_exact_at(&mut tail, from)?;
+    Ok(Some((stamp, tail, length)))
+}
+
+/// The stamp of a first line, if another one can be written over it.
+fn stamp(line: &[u8]) -> Option<u64> {
+    let digits = line.strip_suffix(b"\n")?;
+    let digits = Some(digits).filter(|digits| digits.len() == STAMP)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 impl Found {

@@ -51,6 +51,11 @@ impl Lives {
         }
     }
 
+    /// Whether it was not started again yet.
+    pub(super) fn is_first(&self) -> bool {
+        self.restarts == 0
+    }
+
     /// How long after its end the program is to be started again, if it is; `state` says how it ended, and is told.
     pub(super) fn end(&mut self, policy: Restart, state: &mut State) -> Option<Duration> {
         (state.status, state.restarts) = (Status::Exited, self.restarts);

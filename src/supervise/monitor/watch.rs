@@ -15,6 +15,7 @@ use crate::request::{Pids, Restart};
 use crate::store::containers::{self, ProcessId, Record, State, Status};
 use crate::store::leases;
 use crate::supervise::asked::Asked;
+use crate::supervise::peers::Before;
 use crate::supervise::pump::Pump;
 use crate::supervise::{Message, heal, peers};
 use crate::sys;
@@ -28,7 +29,8 @@ const LONGER: Duration = Duration::from_micros(100);
 
 impl Monitor {
     /// What nobody waits for, and what a program that ends at once need not wait for either.
-    fn settle_down(&self) {
+    fn settle_down(&mut self) {
+        self.claim.show(&self.home, &self.record.id);
         // Given back at once, the lock leaves the summary for `ps`; who has it does that, too, and may be waiting for us.
         drop(containers::try_lock(&self.home, &self.record.id));
         // The hosts files of those who are there; an `exec` that comes sooner sees to it itself.
@@ -71,7 +73,11 @@ impl Monitor {
         lives: &mut Lives,
     ) -> Result<Option<Duration>> {
         // Before the caller hears of it: what it starts next may look for this one by name.
-        let members = peers::join(&self.home, &self.record)?;
+        let before = match lives.is_first() {
+            true => Before::Absent,
+            false => Before::Perhaps,
+        };
+        let members = peers::join(&self.home, &self.record, before)?;
         pump.tell(&Message::Started(running.pid.as_raw()));
         let short = SHORT + LONGER * members as u32;
         if !pump.run_until(running.pidfd.as_fd(), Instant::now() + short)? {
