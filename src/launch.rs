@@ -285,7 +285,10 @@ fn clone(
             drop(ours);
             child::child(plan, std::mem::take(place), theirs, telling)
         }
-        Clone::Parent(pid, pidfd) => Ok((pid, pidfd, ours)),
+        Clone::Parent(pid, pidfd) => {
+            sys::scheduling::beside(pid);
+            Ok((pid, pidfd, ours))
+        }
     }
 }
 

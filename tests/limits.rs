@@ -53,6 +53,29 @@ fn processor_time_is_rationed() {
 }
 
 #[test]
+fn a_container_may_use_the_processors_that_its_starter_may() {
+    let lab = Lab::with_image();
+    let image = lab.image();
+    let allowed = "grep Cpus_allowed_list /proc/self/status";
+    let may = |command: &str| lab.sh(command).ok();
+    let all = may(allowed);
+    let container = format!("rmac run --rm {image} {allowed}");
+    assert_eq!(may(&container), all);
+    assert_eq!(
+        may(&format!("taskset -c 0 {container}")),
+        "Cpus_allowed_list:\t0\n"
+    );
+    lab.sh(&format!("rmac run -d --name c1 {image} sleep 1000"))
+        .ok();
+    assert_eq!(may(&format!("rmac exec c1 {allowed}")), all);
+    // Who looks after it, too: the container's parent.
+    let status = "/proc/$(cut -d\" \" -f4 /proc/$(rmac inspect -f {{.State.Pid}} c1)/stat)/status";
+    let monitor = may(&format!("grep Cpus_allowed_list {status}"));
+    assert_eq!(monitor, all);
+    lab.rmac(&["rm", "-f", "c1"]).ok();
+}
+
+#[test]
 fn devices_are_those_of_the_list() {
     let lab = Lab::with_image();
     let image = lab.image();

@@ -37,6 +37,7 @@ pub struct Early(JoinHandle<Result<Begun>>);
 pub struct Begun {
     netns: OwnedFd,
     sysfs: Option<OwnedFd>,
+    loopback: bool,
     commands: OwnedFd,
     monitors: OwnedFd,
 }
@@ -47,7 +48,9 @@ impl Early {
         // The memory of a second heap would stay with the monitor.
         sys::heap::share_one_arena();
         let thread = std::thread::Builder::new().spawn(move || begun(sysfs));
-        thread.ok().map(Early)
+        let thread = thread.ok()?;
+        sys::scheduling::thread_beside(&thread);
+        Some(Early(thread))
     }
 
     /// Waits for it. From then on the thread is gone.
@@ -61,11 +64,14 @@ impl Early {
 }
 
 fn begun(sysfs: mounts::Access) -> Result<Begun> {
-    let (netns, sysfs) = netns::make_and(|| mounts::sysfs(sysfs).ok()).context("network")?;
+    // The loopback is on in every container's.
+    let make = || (mounts::sysfs(sysfs).ok(), sys::inet::set_up("lo").is_ok());
+    let (netns, (sysfs, loopback)) = netns::make_and(make).context("network")?;
     let (commands, monitors) = pair()?;
     Ok(Begun {
         netns,
         sysfs,
+        loopback,
         commands,
         monitors,
     })
@@ -82,7 +88,10 @@ impl Begun {
     pub fn wire(self, wire: &[Step]) {
         // Only the monitor's copy is left: it hears of our end, and we of its.
         drop((self.monitors, self.sysfs));
-        let mut made = Made::default();
+        let mut made = Made {
+            loopback: self.loopback,
+            ..Made::default()
+        };
         let mut place = Place::default();
         let outcome = made.go_on(wire, self.netns.as_fd(), Patience::None, &mut place);
         let told = made.tell(&self.commands, outcome.as_ref().map(drop));

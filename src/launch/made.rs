@@ -24,6 +24,8 @@ pub(super) struct Made {
     pub sentinels: Vec<Sentinel>,
     /// When the LAN was asked about them, if it was.
     pub asked: Option<Instant>,
+    /// Whether the loopback is on already.
+    pub loopback: bool,
 }
 
 /// Whether what is not there yet may be waited for.
@@ -67,6 +69,10 @@ impl Made {
             match step {
                 Step::Link(link::Step::AwaitParent { .. }) if patience == Patience::None => {
                     return Ok(Came::ToAWait);
+                }
+                Step::Link(link::Step::LoopbackUp) if self.loopback => {
+                    self.wired += 1;
+                    self.times.push(before.elapsed());
                 }
                 Step::Link(_) => {
                     // As the launch has it: a step that fails has undone itself.
@@ -142,6 +148,7 @@ impl Made {
             asked: told
                 .asked
                 .and_then(|asked| Instant::now().checked_sub(since_boot().saturating_sub(asked))),
+            ..Made::default()
         };
         let failed = told.failed.map(|(code, text)| said(code, text.as_bytes()));
         Ok((made, failed.map_or(Ok(()), Err)))

@@ -260,7 +260,8 @@ pub fn start(
     let begun = early.map(Early::finish).transpose()?;
     let begun = begun.filter(|_| launch::fits(&plan));
     match sys::fork().context("fork the monitor")? {
-        Some(_) => {
+        Some(monitor) => {
+            sys::scheduling::beside(monitor);
             claim.leave_to_child();
             begun.into_iter().for_each(|begun| begun.wire(&plan.wire));
             Ok(ours)

@@ -12,6 +12,28 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// # Errors
 /// ENODEV where there is no such link, EPERM without CAP_NET_ADMIN.
 pub fn clear_addresses(name: &str) -> Result<()> {
+    let (socket, mut request) = begin(name)?;
+    // The address that it gets instead is 0.0.0.0, which the kernel takes for none.
+    request.ifr_ifru.ifru_addr.sa_family = libc::AF_INET as libc::sa_family_t;
+    call(&socket, libc::SIOCSIFADDR, &mut request)
+}
+
+/// Switches the link `name` of the network namespace that the thread is in on, as `ifconfig NAME up` does
+/// (`SIOCGIFFLAGS`, `SIOCSIFFLAGS`).
+///
+/// # Errors
+/// As [`clear_addresses`].
+pub fn set_up(name: &str) -> Result<()> {
+    let (socket, mut request) = begin(name)?;
+    call(&socket, libc::SIOCGIFFLAGS, &mut request)?;
+    // SAFETY: the kernel has filled in the flags.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    request.ifr_ifru.ifru_flags = flags | libc::IFF_UP as libc::c_short;
+    call(&socket, libc::SIOCSIFFLAGS, &mut request)
+}
+
+/// A socket, and a request about the link `name`.
+fn begin(name: &str) -> Result<(OwnedFd, libc::ifreq)> {
     // SAFETY: plain integers.
     let raw = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     if raw < 0 {
@@ -27,16 +49,12 @@ pub fn clear_addresses(name: &str) -> Result<()> {
     for (letter, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *letter = byte as libc::c_char;
     }
-    // The address that it gets instead is 0.0.0.0, which the kernel takes for none.
-    request.ifr_ifru.ifru_addr.sa_family = libc::AF_INET as libc::sa_family_t;
-    // SAFETY: request is a valid ifreq that outlives the call.
-    match unsafe {
-        libc::ioctl(
-            socket.as_raw_fd(),
-            libc::SIOCSIFADDR as _,
-            &raw const request,
-        )
-    } {
+    Ok((socket, request))
+}
+
+fn call(socket: &OwnedFd, what: libc::Ioctl, request: &mut libc::ifreq) -> Result<()> {
+    // SAFETY: request is a valid ifreq that outlives the call, and what one of those that take it.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), what, std::ptr::from_mut(request)) } {
         0 => Ok(()),
         _ => Err(Error::last_os_error()),
     }
@@ -45,6 +63,20 @@ pub fn clear_addresses(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use crate::sys::test_support::in_child;
+
+    #[test]
+    fn a_link_is_switched_on() {
+        let words = in_child(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
+            // Only then the kernel has a route to itself.
+            let reaches = || std::net::UdpSocket::bind("0.0.0.0:0")?.connect("127.0.0.1:9");
+            let before = reaches().is_ok();
+            super::set_up("lo")?;
+            let missing = super::set_up("eth7").map_err(|error| error.raw_os_error());
+            Ok(format!("{before} {} {missing:?}", reaches().is_ok()))
+        });
+        assert_eq!(words, format!("false true Err(Some({}))", libc::ENODEV));
+    }
 
     #[test]
     fn a_link_without_a_name_of_its_kind_is_told() {

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use ipnet::Ipv4Net;
 use nix::errno::Errno;
+use nix::sys::socket::sockopt::RcvBuf;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
 };
 
 use crate::net::endpoint::Mac;
@@ -122,7 +123,7 @@ impl Way {
         let index = beside.index()?;
         let mut dump = Dump::begin(index).context(ASKING)?;
         let mut buffer = vec![0; LATER_READ];
-        while !dump.read(&mut buffer).context(ASKING)? {}
+        while !dump.read(&mut buffer, MsgFlags::empty()).context(ASKING)? {}
         dump.macs
             .retain(|mac| *mac != own && !beside.is_known(*mac, address));
         ensure!(dump.macs.len() <= FEW, "too many may have the address");
@@ -164,18 +165,22 @@ impl Dump {
 
     /// Reads until it is known whether they are more than [`FEW`].
     fn is_long(&mut self) -> Result<bool, Errno> {
-        while self.macs.len() <= FEW {
-            // The kernel fills as much as it is given, ahead of the next call.
-            if self.read(&mut [0; FIRST_READ])? {
-                return Ok(self.macs.len() > FEW);
+        let mut buffer = [0; FIRST_READ];
+        // The first part mostly tells. As long as it lies there, and leaves no room, the kernel does not make the next one.
+        let _ = setsockopt(&self.wire, RcvBuf, &1);
+        let mut last = self.read(&mut buffer, MsgFlags::MSG_PEEK)?;
+        if !last && self.macs.len() <= FEW {
+            self.macs.clear();
+            while !last && self.macs.len() <= FEW {
+                last = self.read(&mut buffer, MsgFlags::empty())?;
             }
         }
-        Ok(true)
+        Ok(self.macs.len() > FEW)
     }
 
     /// Reads the next part of the answer; whether it was the last.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<bool, Errno> {
-        let length = recv(self.wire.as_raw_fd(), buffer, MsgFlags::empty())?;
+    fn read(&mut self, buffer: &mut [u8], flags: MsgFlags) -> Result<bool, Errno> {
+        let length = recv(self.wire.as_raw_fd(), buffer, flags)?;
         read_dump(&buffer[..length], self.index, &mut self.macs)
     }
 }
