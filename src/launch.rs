@@ -286,7 +286,10 @@ fn clone(
             child::child(plan, std::mem::take(place), theirs, telling)
         }
         Clone::Parent(pid, pidfd) => {
-            sys::scheduling::beside(pid);
+            // With links to be made we go on, too.
+            if !plan.wire.is_empty() {
+                sys::scheduling::beside(pid);
+            }
             Ok((pid, pidfd, ours))
         }
     }
