@@ -83,24 +83,39 @@ impl Display for Ago {
 /// A number of bytes as `docker images` shows it: three significant digits in the largest decimal
 /// unit that leaves at least one before the point, "8.31MB".
 pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    in_units(bytes, 1000.0, 3, ["B", "kB", "MB", "GB", "TB", "PB", "EB"])
+}
+
+/// A number of bytes as `docker stats` shows memory: four significant digits in a binary unit, "7.656GiB".
+pub fn binary_size(bytes: u64) -> String {
+    in_units(
+        bytes,
+        1024.0,
+        4,
+        ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"],
+    )
+}
+
+fn in_units(bytes: u64, step: f64, significant: usize, units: [&str; 7]) -> String {
     let (mut number, mut unit) = (bytes as f64, 0);
-    // 999.5 and more would be shown as 1000.
-    while number >= 999.5 && unit + 1 < UNITS.len() {
-        number /= 1000.0;
+    // 999.5 and more of decimal ones would be shown as 1000.
+    let most = if step == 1000.0 { 999.5 } else { step };
+    while number >= most && unit + 1 < units.len() {
+        number /= step;
         unit += 1;
     }
-    let decimals = match number {
-        n if unit == 0 || n >= 99.95 => 0,
-        n if n >= 9.995 => 1,
-        _ => 2,
+    // As many as leave that number of digits, also when it is rounded up.
+    let fits = |decimals: &usize| {
+        let before = 10f64.powi((significant - decimals) as i32);
+        number < before - 0.5 / 10f64.powi(*decimals as i32)
     };
+    let decimals = (0..significant).rev().find(fits).unwrap_or(0);
     let digits = format!("{number:.decimals$}");
     let digits = match digits.contains('.') {
         true => digits.trim_end_matches('0').trim_end_matches('.'),
         false => &digits,
     };
-    format!("{digits}{}", UNITS[unit])
+    format!("{digits}{}", units[unit])
 }
 
 /// A size such as `512m`, in bytes; the letters stand for powers of 1024, as with Docker.
@@ -303,6 +318,20 @@ mod tests {
             (u64::MAX, "18.4EB"),
         ] {
             assert_eq!(size(bytes), text);
+        }
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1_572_864, "1.5MiB"),
+            (8_218_214_400, "7.654GiB"),
+            (1_073_741_823, "1024MiB"),
+            (10_736_369_664, "9.999GiB"),
+            (10_737_000_000, "10GiB"),
+            (u64::MAX, "16EiB"),
+        ] {
+            assert_eq!(binary_size(bytes), text);
         }
     }
 

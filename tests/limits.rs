@@ -191,3 +191,125 @@ fn each_limit_is_in_its_file() {
         );
     }
 }
+
+#[test]
+fn limits_can_be_changed() {
+    let lab = Lab::with_image();
+    let image = lab.image();
+    let update = |words: &str| lab.sh(&format!("rmac update {words}"));
+    let shown = |field: &str| {
+        let format = format!("{{{{.HostConfig.{field}}}}}");
+        let text = lab.rmac(&["inspect", "-f", &format, "c1"]).ok();
+        text.trim_end().to_owned()
+    };
+    lab.sh(&format!(
+        "rmac run -d --name c1 -m 32m --pids-limit 5 {image} sleep 1000"
+    ))
+    .ok();
+    let group = lab.rmac(&["inspect", "-f", "{{.Id}}", "c1"]).ok();
+    let group = group.trim_end();
+    let holds = |v1: &str, v2: &str| {
+        let file = format!("for f in {v1} {v2}; do [ ! -e $f ] || cat $f; done");
+        let script = file.replace("ID", &format!("rmac/{group}"));
+        lab.sh(&format!("cd /sys/fs/cgroup; {script}")).ok()
+    };
+    // What runs feels it at once.
+    assert_eq!(update("--pids-limit 50 --cpus 0.5 c1").ok(), "c1\n");
+    let many = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1 & done; wait";
+    lab.sh(&format!("rmac exec c1 sh -c '{many}'")).ok();
+    let quota = holds("cpu/ID/cpu.cfs_quota_us", "ID/cpu.max");
+    assert!(quota.starts_with("50000"), "{quota}");
+    assert_eq!(
+        (shown("PidsLimit"), shown("NanoCpus")),
+        ("50".into(), "500000000".into())
+    );
+    // As much swap again was allowed at the start.
+    update("-m 65m c1")
+        .says("Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time")
+        .ended(1);
+    assert_eq!(update("-m 96m --memory-swap 128m c1").ok(), "c1\n");
+    let memory = holds("memory/ID/memory.limit_in_bytes", "ID/memory.max");
+    assert_eq!(memory, "100663296\n");
+    assert_eq!(
+        (shown("Memory"), shown("MemorySwap")),
+        ("100663296".into(), "134217728".into())
+    );
+    for (words, why) in [
+        (
+            "--cpu-quota 20000",
+            "Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set",
+        ),
+        (
+            "--memory-swap 64m",
+            "Minimum memoryswap limit should be larger than memory limit, see usage",
+        ),
+        ("-m 4m", "Minimum memory limit allowed is 6MB"),
+    ] {
+        update(&format!("{words} c1")).says(why).ended(1);
+    }
+    update("-m 64m nobody")
+        .says("No such container: nobody")
+        .ended(1);
+    // What does not run has them when it is started again.
+    lab.rmac(&["stop", "-t", "0", "c1"]).ok();
+    update("--pids-limit -1 --cpu-shares 512 c1").ok();
+    lab.rmac(&["start", "c1"]).ok();
+    assert_eq!(holds("pids/ID/pids.max", "ID/pids.max"), "max\n");
+    let memory = holds("memory/ID/memory.limit_in_bytes", "ID/memory.max");
+    assert_eq!(
+        (memory.as_str(), shown("CpuShares")),
+        ("100663296\n", "512".into())
+    );
+    lab.rmac(&["rm", "-f", "c1"]).ok();
+}
+
+#[test]
+fn what_is_used_is_shown() {
+    let lab = Lab::with_image();
+    let image = lab.image();
+    let busy = "dd if=/dev/zero of=/big bs=1M count=8 2>/dev/null; while :; do :; done";
+    lab.sh(&format!(
+        "rmac run -d --name busy -m 64m --network none {image} sh -c '{busy}'"
+    ))
+    .ok();
+    lab.sh(&format!(
+        "rmac run -d --name idle --network none {image} sleep 1000"
+    ))
+    .ok();
+    lab.sh(&format!("rmac create --name created {image} true"))
+        .ok();
+    let stats = |words: &str| lab.sh(&format!("rmac stats --no-stream {words}")).ok();
+    let table = stats("");
+    let mut lines = table.lines();
+    let header = lines.next().unwrap().split("  ").map(str::trim);
+    let header: Vec<&str> = header.filter(|word| !word.is_empty()).collect();
+    let titles = "CONTAINER ID|NAME|CPU %|MEM USAGE / LIMIT|MEM %|NET I/O|BLOCK I/O|PIDS";
+    assert_eq!(header.join("|"), titles);
+    let names = lines.map(|line| line.split_whitespace().nth(1).unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), ["idle", "busy"]);
+    // Never more than a processor, and of what else the machine does a good part.
+    let format = "--format '{{.CPUPerc}} {{.MemUsage}} {{.NetIO}} {{.PIDs}}'";
+    let percent = |line: &str| -> f64 { line.split_once('%').unwrap().0.parse().unwrap() };
+    let line = stats(&format!("{format} busy"));
+    assert!((5.0..105.0).contains(&percent(&line)), "{line}");
+    assert!(line.ends_with(" / 64MiB 0B / 0B 1\n"), "{line}");
+    let line = stats(&format!("{format} idle"));
+    assert!(percent(&line) < 5.0, "{line}");
+    assert_eq!(
+        stats(&format!("{format} created")),
+        "0.00% 0B / 0B 0B / 0B 0\n"
+    );
+    assert_eq!(stats("-a").lines().count(), 4);
+    let json: serde_json::Value = serde_json::from_str(&stats("--format json idle")).unwrap();
+    assert_eq!(
+        (&json["Name"], &json["PIDs"]),
+        (&"idle".into(), &"1".into())
+    );
+    lab.rmac(&["stats", "--no-stream", "nobody"])
+        .says("No such container: nobody")
+        .ended(1);
+    // It goes on until somebody has enough of it.
+    let stream = lab.sh("timeout 3.5 rmac stats idle").stdout;
+    assert!(stream.matches("CONTAINER ID").count() >= 2, "{stream}");
+    lab.rmac(&["rm", "-f", "busy", "idle", "created"]).ok();
+}

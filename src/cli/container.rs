@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand};
 
+use super::limits::LimitArgs;
 use super::run::{CreateArgs, RunArgs};
 use crate::explain::Style;
 
@@ -116,11 +117,34 @@ pub struct Names {
 /// The flags of `update`.
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
+    /// What it may use
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Restart policy to apply when the container exits
     #[arg(long, value_name = "POLICY")]
     pub restart: Option<String>,
     /// Names or IDs
     #[arg(value_name = "CONTAINER", required = true)]
+    pub containers: Vec<String>,
+}
+
+/// The flags of `stats`.
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Show all containers (default shows just running)
+    #[arg(short, long)]
+    pub all: bool,
+    /// Format output: 'table', 'table TEMPLATE', 'json' or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Disable streaming stats and only pull the first result
+    #[arg(long)]
+    pub no_stream: bool,
+    /// Do not truncate output
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Names or IDs
+    #[arg(value_name = "CONTAINER")]
     pub containers: Vec<String>,
 }
 
@@ -263,6 +287,8 @@ pub enum ContainerCommand {
     Rename(RenameArgs),
     /// Update configuration of one or more containers
     Update(UpdateArgs),
+    /// Display a live stream of container(s) resource usage statistics
+    Stats(StatsArgs),
     /// Display the running processes of a container
     Top(TopArgs),
     /// Block until one or more containers stop, then print their exit codes

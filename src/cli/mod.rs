@@ -5,6 +5,7 @@
 pub mod container;
 pub mod image;
 pub mod lab;
+pub mod limits;
 pub mod mistakes;
 pub mod network;
 pub mod quick;
@@ -88,6 +89,8 @@ pub enum Command {
     Rename(container::RenameArgs),
     /// Update configuration of one or more containers
     Update(container::UpdateArgs),
+    /// Display a live stream of container(s) resource usage statistics
+    Stats(container::StatsArgs),
     /// Display the running processes of a container
     Top(container::TopArgs),
     /// Block until one or more containers stop, then print their exit codes

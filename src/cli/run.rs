@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::limits::LimitArgs;
 use crate::explain::Style;
 
 /// The flags of `run`.
@@ -209,15 +210,9 @@ pub struct ContainerArgs {
     /// Add a custom host-to-IP mapping (host:ip)
     #[arg(long, value_name = "HOST:IP")]
     pub add_host: Vec<String>,
-    /// Memory limit, such as 512m
-    #[arg(short, long, value_name = "BYTES")]
-    pub memory: Option<String>,
-    /// Memory soft limit
-    #[arg(long, value_name = "BYTES")]
-    pub memory_reservation: Option<String>,
-    /// Swap limit equal to memory plus swap: '-1' to enable unlimited swap
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
-    pub memory_swap: Option<String>,
+    /// What it may use
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Tune container memory swappiness (0 to 100)
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub memory_swappiness: Option<i64>,
@@ -227,37 +222,6 @@ pub struct ContainerArgs {
     /// Tune host's OOM preferences (-1000 to 1000)
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub oom_score_adj: Option<i32>,
-    /// Number of CPUs, such as 1.5
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
-    pub cpus: Option<String>,
-    /// CPU shares (relative weight)
-    #[arg(
-        short = 'c',
-        long,
-        value_name = "NUMBER",
-        allow_negative_numbers = true
-    )]
-    pub cpu_shares: Option<i64>,
-    /// Limit CPU CFS (Completely Fair Scheduler) period
-    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
-    pub cpu_period: Option<i64>,
-    /// Limit CPU CFS (Completely Fair Scheduler) quota
-    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
-    pub cpu_quota: Option<i64>,
-    /// CPUs in which to allow execution (0-3, 0,1)
-    #[arg(long, value_name = "LIST")]
-    pub cpuset_cpus: Option<String>,
-    /// MEMs in which to allow execution (0-3, 0,1)
-    #[arg(long, value_name = "LIST")]
-    pub cpuset_mems: Option<String>,
-    /// Block IO (relative weight), between 10 and 1000, or 0 to disable
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        default_value_t = 0,
-        hide_default_value = true
-    )]
-    pub blkio_weight: u16,
     /// Limit read rate (bytes per second) from a device
     #[arg(long, value_name = "DEVICE:BYTES")]
     pub device_read_bps: Vec<String>,
@@ -270,9 +234,6 @@ pub struct ContainerArgs {
     /// Limit write rate (IO per second) to a device
     #[arg(long, value_name = "DEVICE:NUMBER")]
     pub device_write_iops: Vec<String>,
-    /// Tune container pids limit (set -1 for unlimited)
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
-    pub pids_limit: Option<i64>,
     /// Ulimit options: NAME=SOFT or NAME=SOFT:HARD
     #[arg(long, value_name = "ULIMIT")]
     pub ulimit: Vec<String>,

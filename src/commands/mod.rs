@@ -18,6 +18,7 @@ pub mod request;
 pub mod rm;
 pub mod run;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod top;
 pub mod update;
@@ -131,6 +132,7 @@ fn dispatch(home: &Home, command: Command) -> Result<u8> {
         Command::Unpause(args) => pause::unpause(home, &args),
         Command::Rename(args) => rename::rename(home, &args),
         Command::Update(args) => update::update(home, &args),
+        Command::Stats(args) => stats::stats(home, &args),
         Command::Top(args) => top::top(home, &args),
         Command::Wait(args) => attach::wait(home, &args),
         Command::Rm(args) => rm::rm(home, &args),
@@ -166,6 +168,7 @@ fn container(home: &Home, command: ContainerCommand) -> Result<u8> {
         ContainerCommand::Unpause(args) => pause::unpause(home, &args),
         ContainerCommand::Rename(args) => rename::rename(home, &args),
         ContainerCommand::Update(args) => update::update(home, &args),
+        ContainerCommand::Stats(args) => stats::stats(home, &args),
         ContainerCommand::Top(args) => top::top(home, &args),
         ContainerCommand::Wait(args) => attach::wait(home, &args),
         ContainerCommand::Rm(args) => rm::rm(home, &args),

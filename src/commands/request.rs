@@ -1,10 +1,10 @@
 //! From the flags of `run` and `create` to what is asked for: words become values, and each mistake has
 //! its text.
 
-mod block_io;
+pub mod block_io;
 mod files;
 pub mod networks;
-mod resources;
+pub mod resources;
 mod sharing;
 mod streams;
 pub mod userns;
@@ -104,7 +104,7 @@ fn use_of_the_machine(args: &ContainerArgs, request: Request) -> Result<Request>
             .iter()
             .map(|text| ulimit(text))
             .collect::<Result<_>>()?,
-        nano_cpus: resources::nano_cpus(args)?,
+        nano_cpus: resources::nano_cpus(&args.limits)?,
         block_io: block_io::block_io(args)?,
         cgroup_parent: resources::cgroup_parent(args.cgroup_parent.as_deref())?,
         oom_score_adj: args.oom_score_adj.map(oom_score).transpose()?,

@@ -50,7 +50,7 @@ pub fn update(store: &Store, args: &UpdateArgs) -> Result<()> {
     if store.status(&record) == Status::Stopped {
         bail!("cannot update a container that is stopped");
     }
-    let mut wanted = resources(args)?;
+    let wanted = resources(args)?;
     let cgroup = record.cgroup()?.to_owned();
     let linux = record
         .spec
@@ -58,51 +58,8 @@ pub fn update(store: &Store, args: &UpdateArgs) -> Result<()> {
         .as_mut()
         .context("the spec has no linux part")?;
     let own = linux.resources_mut().get_or_insert_default();
-    own.set_memory(merged(own.memory(), wanted.memory())?);
-    own.set_cpu(merged(own.cpu(), wanted.cpu())?);
-    own.set_pids(merged(own.pids(), wanted.pids())?);
-    complete(&mut wanted, own);
-    let steps = cgroups::plan_update(&Layout::detect()?, &cgroup, &wanted)?;
-    // Limits depend on each other, as that of memory with swap on that of memory: what one refuses now it may
-    // allow after the others.
-    let late: Vec<_> = steps.iter().filter(|step| step.take().is_err()).collect();
-    late.into_iter().try_for_each(cgroups::Step::take)?;
+    cgroups::change(&Layout::detect()?, &cgroup, own, wanted)?;
     store.save(&record)
-}
-
-/// The limits `old`, but for those that `new` has.
-fn merged<T>(old: &Option<T>, new: &Option<T>) -> Result<Option<T>>
-where
-    T: serde::Serialize + serde::de::DeserializeOwned,
-{
-    let mut all = json!({});
-    for part in [old, new].into_iter().flatten() {
-        let Value::Object(part) = serde_json::to_value(part)? else {
-            continue;
-        };
-        let given = part.into_iter().filter(|(_, value)| !value.is_null());
-        given.for_each(|(name, value)| all[name] = value);
-    }
-    let any = old.is_some() || new.is_some();
-    Ok(any.then(|| serde_json::from_value(all)).transpose()?)
-}
-
-/// Some limits are one setting together: half of one is completed from what holds already.
-fn complete(wanted: &mut LinuxResources, own: &LinuxResources) {
-    if let (Some(cpu), Some(all)) = (wanted.cpu_mut(), own.cpu())
-        && (cpu.quota().is_some() || cpu.period().is_some())
-    {
-        cpu.set_quota(all.quota()).set_period(all.period());
-    }
-    if let (Some(memory), Some(all)) = (wanted.memory_mut(), own.memory())
-        && memory.swap().is_some()
-    {
-        memory.set_limit(all.limit());
-    }
-    // Spec 1.3: -1 is no limit, and 0 a limit; but with none at all nothing could enter, so it is 1 as with runc.
-    if let Some(pids) = wanted.pids_mut().as_mut().filter(|pids| pids.limit() == 0) {
-        pids.set_limit(1);
-    }
 }
 
 fn resources(args: &UpdateArgs) -> Result<LinuxResources> {
@@ -173,45 +130,18 @@ fn interval(word: &str) -> Result<Duration> {
 }
 
 fn stats(record: &Record) -> Result<Value> {
-    let layout = Layout::detect()?;
-    let below = record.cgroup()?;
-    let below = below.strip_prefix("/").unwrap_or(below);
-    let read = |controller: &str, v1: &str, v2: &str| -> Option<String> {
-        let file = match &layout {
-            Layout::V1(trees) => trees.mount_of(controller)?.join(below).join(v1),
-            Layout::V2(tree) => tree.mount.join(below).join(v2),
-        };
-        Some(std::fs::read_to_string(file).ok()?.trim().to_owned())
-    };
-    let number = |controller: &str, v1: &str, v2: &str| -> u64 {
-        read(controller, v1, v2)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0)
-    };
-    let used = match &layout {
-        Layout::V1(_) => number("cpuacct", "cpuacct.usage", ""),
-        Layout::V2(_) => {
-            let text = read("cpu", "", "cpu.stat").unwrap_or_default();
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("usage_usec "));
-            line.and_then(|word| word.parse::<u64>().ok()).unwrap_or(0) * 1000
-        }
-    };
+    let usage = cgroups::usage(&Layout::detect()?, record.cgroup()?)?;
     Ok(json!({
         "type": "stats",
         "id": record.id,
         "data": {
-            "cpu": { "usage": { "total": used } },
+            "cpu": { "usage": { "total": usage.cpu } },
             "memory": { "usage": {
-                "usage": number("memory", "memory.usage_in_bytes", "memory.current"),
-                "max": number("memory", "memory.max_usage_in_bytes", "memory.peak"),
-                "limit": number("memory", "memory.limit_in_bytes", "memory.max"),
+                "usage": usage.memory,
+                "max": usage.memory_peak,
+                "limit": usage.memory_limit.unwrap_or(0),
             } },
-            "pids": {
-                "current": number("pids", "pids.current", "pids.current"),
-                "limit": number("pids", "pids.max", "pids.max"),
-            },
+            "pids": { "current": usage.pids, "limit": usage.pids_limit.unwrap_or(0) },
         },
     }))
 }

@@ -16,7 +16,7 @@ pub(super) fn block_io(args: &ContainerArgs) -> Result<BlockIo> {
     let bytes = |words: &[String], flag: &str| rates(words, flag, Unit::Bytes);
     let operations = |words: &[String], flag: &str| rates(words, flag, Unit::Operations);
     Ok(BlockIo {
-        weight: weight(args.blkio_weight)?,
+        weight: weight(args.limits.blkio_weight.unwrap_or(0))?,
         read_bps: bytes(&args.device_read_bps, "device-read-bps")?,
         write_bps: bytes(&args.device_write_bps, "device-write-bps")?,
         read_iops: operations(&args.device_read_iops, "device-read-iops")?,
@@ -25,7 +25,7 @@ pub(super) fn block_io(args: &ContainerArgs) -> Result<BlockIo> {
 }
 
 /// A weight that the kernel has no file for is said and left out, as Docker does.
-fn weight(weight: u16) -> Result<u16> {
+pub fn weight(weight: u16) -> Result<u16> {
     if weight == 0 {
         return Ok(0);
     }

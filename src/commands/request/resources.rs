@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxPidsBuilder, LinuxResources};
 
+use crate::cli::limits::LimitArgs;
 use crate::cli::run::ContainerArgs;
 use crate::kernel::cgroups::Layout;
 use crate::out;
@@ -21,10 +22,33 @@ const PERIOD: u64 = 100_000;
 /// The greatest number in a list of processors: to count further would only take memory (CVE-2018-20699).
 const MOST_CPUS: usize = 8192;
 
+/// Whose limits they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// A container's that is to be made.
+    New,
+    /// A container's that has some already.
+    Old,
+}
+
 /// The limits that `args` ask for.
 pub(super) fn resources(args: &ContainerArgs) -> Result<LinuxResources> {
+    let mut resources = limits(&args.limits, Whose::New)?;
+    let mut memory = resources.memory().unwrap_or_default();
+    version_one_alone(args, &mut memory)?;
+    if memory != LinuxMemory::default() {
+        resources.set_memory(Some(memory));
+    }
+    Ok(resources)
+}
+
+/// The same, of memory, processors and processes only.
+///
+/// # Errors
+/// One is out of its range, or two contradict each other.
+pub fn limits(args: &LimitArgs, whose: Whose) -> Result<LinuxResources> {
     let mut resources = LinuxResources::default();
-    let memory = memory(args)?;
+    let memory = memory(args, whose)?;
     if memory != LinuxMemory::default() {
         resources.set_memory(Some(memory));
     }
@@ -32,7 +56,11 @@ pub(super) fn resources(args: &ContainerArgs) -> Result<LinuxResources> {
     if cpu != LinuxCpu::default() {
         resources.set_cpu(Some(cpu));
     }
-    if let Some(limit) = args.pids_limit.filter(|limit| *limit > 0) {
+    // None is none: of a new one nothing has to be said then.
+    let pids = args
+        .pids_limit
+        .map(|limit| if limit > 0 { limit } else { -1 });
+    if let Some(limit) = pids.filter(|limit| *limit > 0 || whose == Whose::Old) {
         resources.set_pids(Some(LinuxPidsBuilder::default().limit(limit).build()?));
     }
     Ok(resources)
@@ -57,7 +85,10 @@ pub(super) fn cgroup_parent(text: Option<&str>) -> Result<Option<String>> {
 }
 
 /// `--cpus` in billionths of a processor; 0 where it was not given.
-pub(super) fn nano_cpus(args: &ContainerArgs) -> Result<i64> {
+///
+/// # Errors
+/// It is no number, or more than there are.
+pub fn nano_cpus(args: &LimitArgs) -> Result<i64> {
     let Some(text) = &args.cpus else { return Ok(0) };
     let number: f64 = text
         .parse()
@@ -82,7 +113,7 @@ pub(super) fn nano_cpus(args: &ContainerArgs) -> Result<i64> {
     Ok((number * 1e9).round() as i64)
 }
 
-fn memory(args: &ContainerArgs) -> Result<LinuxMemory> {
+fn memory(args: &LimitArgs, whose: Whose) -> Result<LinuxMemory> {
     let mut memory = LinuxMemory::default();
     let size = |text: &Option<String>| -> Result<i64> {
         Ok(text
@@ -101,7 +132,7 @@ fn memory(args: &ContainerArgs) -> Result<LinuxMemory> {
         "Minimum memory limit allowed is 6MB"
     );
     ensure!(
-        limit > 0 || both <= 0,
+        limit > 0 || both <= 0 || whose == Whose::Old,
         "You should always set the Memory limit when using Memoryswap limit, see usage"
     );
     ensure!(
@@ -110,9 +141,12 @@ fn memory(args: &ContainerArgs) -> Result<LinuxMemory> {
     );
     if limit > 0 {
         memory.set_limit(Some(limit));
+    }
+    if both != 0 && (limit > 0 || whose == Whose::Old) {
+        memory.set_swap(Some(both));
+    } else if limit > 0 && whose == Whose::New {
         // As Docker: as much swap again.
-        let twice = limit.saturating_mul(2);
-        memory.set_swap(Some(if both == 0 { twice } else { both }));
+        memory.set_swap(Some(limit.saturating_mul(2)));
     }
     if reservation > 0 {
         ensure!(
@@ -125,7 +159,6 @@ fn memory(args: &ContainerArgs) -> Result<LinuxMemory> {
         );
         memory.set_reservation(Some(reservation));
     }
-    version_one_alone(args, &mut memory)?;
     Ok(memory)
 }
 
@@ -162,7 +195,7 @@ fn version_one_alone(args: &ContainerArgs, memory: &mut LinuxMemory) -> Result<(
     Ok(())
 }
 
-fn cpu(args: &ContainerArgs) -> Result<LinuxCpu> {
+fn cpu(args: &LimitArgs) -> Result<LinuxCpu> {
     let mut cpu = LinuxCpu::default();
     let nano = nano_cpus(args)?;
     let (period, quota) = (args.cpu_period.unwrap_or(0), args.cpu_quota.unwrap_or(0));

@@ -24,13 +24,17 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::Pid;
 use oci_spec::runtime::LinuxResources;
 
+mod change;
 pub mod devices;
 mod population;
 mod told;
+mod usage;
 pub mod v1;
 pub mod v2;
 
+pub use change::{change, merge};
 pub use population::{State, exists, freeze, is_frozen, kill_all, processes, remove, thaw, tidy};
+pub use usage::{Usage, usage};
 
 /// Where this machine has its cgroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
