@@ -2,10 +2,12 @@
 //! time, disk, memory and processors.
 #![allow(unsafe_code)]
 
-use std::io::{Error, Result};
+use std::io::Error;
 use std::os::unix::thread::JoinHandleExt;
+use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
+use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
@@ -35,7 +37,7 @@ pub struct SchedAttr {
 ///
 /// # Errors
 /// EPERM without CAP_SYS_NICE for more than it has; EINVAL for what the policy does not know.
-pub fn sched_setattr(attr: SchedAttr) -> Result<()> {
+pub fn sched_setattr(attr: SchedAttr) -> std::io::Result<()> {
     let attr = SchedAttr {
         size: size_of::<SchedAttr>() as u32,
         ..attr
@@ -48,7 +50,7 @@ pub fn sched_setattr(attr: SchedAttr) -> Result<()> {
 ///
 /// # Errors
 /// EPERM without CAP_SYS_ADMIN or CAP_SYS_NICE for the real-time class.
-pub fn ioprio_set(value: u16) -> Result<()> {
+pub fn ioprio_set(value: u16) -> std::io::Result<()> {
     const WHO_PROCESS: i32 = 1;
     // SAFETY: no memory is passed.
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, i32::from(value)) })
@@ -58,7 +60,7 @@ pub fn ioprio_set(value: u16) -> Result<()> {
 ///
 /// # Errors
 /// EINVAL for a mode without its nodes, or nodes that the machine does not have.
-pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<()> {
+pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> std::io::Result<()> {
     // The kernel counts one bit more than it reads.
     let bits = if nodes.is_empty() {
         0
@@ -79,13 +81,16 @@ pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<()> {
 /// A scheduler that keeps processors asleep as long as it can, as on many a virtual machine, leaves a newborn on its
 /// parent's, where it waits for the next tick: a millisecond or three. So it is sent to the others, and is then as free
 /// as before. Nothing happens to who is bound to some processors. sched_setaffinity(2)
+///
+/// Between the two calls the newborn may make one of its own, which is bound then as it is. So each process in such a
+/// line must do this to the one that it makes: whether it may, it has from the first.
 pub fn beside(newborn: Pid) {
     beside_by(|set| {
         let _ = sched_setaffinity(newborn, set);
     });
 }
 
-/// The same for a thread.
+/// The same for a thread, which is not to make processes.
 pub fn thread_beside<T>(newborn: &JoinHandle<T>) {
     beside_by(|set| {
         // SAFETY: the handle's thread has not been joined, and set is a set of that size, which is only read.
@@ -99,30 +104,50 @@ pub fn thread_beside<T>(newborn: &JoinHandle<T>) {
     });
 }
 
-fn beside_by(bind: impl Fn(&CpuSet)) {
-    let Some((others, any)) = processors() else {
-        return;
-    };
-    bind(&others);
-    // More than there are, as with one that was never bound: also those that its cgroup gives it later.
-    bind(&any);
+/// Lets this process use all processors, if the first of its line might: that one may have been killed before it could.
+pub fn be_free() {
+    if FREE.get() == Some(&true)
+        && let Ok(all) = all()
+    {
+        let _ = sched_setaffinity(Pid::from_raw(0), &all);
+    }
 }
 
-/// All processors but this one, and all; `None` where there is no other, or where this process may not use all.
-fn processors() -> Option<(CpuSet, CpuSet)> {
-    let mut set = sched_getaffinity(Pid::from_raw(0)).ok()?;
-    let mut any = CpuSet::new();
+/// Whether this process might use all processors when it was asked first, or the one that it is a copy of.
+static FREE: OnceLock<bool> = OnceLock::new();
+
+fn beside_by(bind: impl Fn(&CpuSet)) {
+    if !*FREE.get_or_init(|| is_free().unwrap_or(false)) {
+        return;
+    }
+    // More than there are, as with one that was never bound: also those that its cgroup gives it later.
+    if let (Ok(all), Ok(own)) = (all(), sched_getcpu()) {
+        let mut others = all;
+        if others.unset(own).is_ok() {
+            bind(&others);
+            bind(&all);
+        }
+    }
+}
+
+fn all() -> Result<CpuSet, Errno> {
+    let mut all = CpuSet::new();
+    (0..CpuSet::count()).try_for_each(|number| all.set(number))?;
+    Ok(all)
+}
+
+/// Whether there are several processors and this thread may use each.
+fn is_free() -> Result<bool, Errno> {
+    let own = sched_getaffinity(Pid::from_raw(0))?;
     let mut count = 0;
     for number in 0..CpuSet::count() {
-        any.set(number).ok()?;
-        count += i64::from(set.is_set(number).ok()?);
+        count += i64::from(own.is_set(number)?);
     }
-    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok()??;
-    set.unset(sched_getcpu().ok()?).ok()?;
-    (count > 1 && count == online).then_some((set, any))
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN)?;
+    Ok(count > 1 && Some(count) == online)
 }
 
-fn check(answer: i64) -> Result<()> {
+fn check(answer: i64) -> std::io::Result<()> {
     match answer {
         0.. => Ok(()),
         _ => Err(Error::last_os_error()),
@@ -132,6 +157,7 @@ fn check(answer: i64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::test_support::in_child;
 
     #[test]
     fn who_was_sent_off_is_as_free_as_before() {
@@ -149,17 +175,38 @@ mod tests {
     }
 
     #[test]
-    fn who_is_bound_to_a_processor_stays_there() {
-        let one = std::thread::spawn(|| {
+    fn who_is_bound_to_a_processor_is_not_free() {
+        assert!(is_free().unwrap() || sysconf(SysconfVar::_NPROCESSORS_ONLN) == Ok(Some(1)));
+        let bound = std::thread::spawn(|| {
             let mut one = CpuSet::new();
             one.set(sched_getcpu().unwrap()).unwrap();
             sched_setaffinity(Pid::from_raw(0), &one).unwrap();
-            assert!(processors().is_none());
-            let child = std::thread::spawn(|| sched_getaffinity(Pid::from_raw(0)).unwrap());
-            thread_beside(&child);
-            (one, child.join().unwrap())
+            is_free().unwrap()
         });
-        let (one, child) = one.join().unwrap();
-        assert_eq!(child, one);
+        assert!(!bound.join().unwrap());
+    }
+
+    #[test]
+    fn whose_maker_is_bound_for_a_moment_is_free_all_the_same() {
+        let words = in_child(|| {
+            let own = || sched_getaffinity(Pid::from_raw(0));
+            let before = own()?;
+            assert_eq!(*FREE.get_or_init(|| is_free().unwrap()), is_free()?);
+            // As between the two calls of its maker.
+            let mut one = CpuSet::new();
+            one.set(sched_getcpu()?)?;
+            sched_setaffinity(Pid::from_raw(0), &one)?;
+            let Some(newborn) = crate::sys::fork()? else {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                let free = own().is_ok_and(|own| own == before);
+                std::process::exit(i32::from(free));
+            };
+            beside(newborn);
+            let end = nix::sys::wait::waitpid(newborn, None)?;
+            let free = nix::sys::wait::WaitStatus::Exited(newborn, 1);
+            be_free();
+            Ok(format!("{} {}", end == free, own()? == before))
+        });
+        assert_eq!(words, "true true");
     }
 }
