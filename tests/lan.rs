@@ -259,7 +259,7 @@ fn a_container_is_silent_and_unnamed_when_its_end_is_told() {
              rmac stop -t 0 c1 >/dev/null || exit 1
              mapfile inside </proc/$look/net/fib_trie; mapfile inside6 </proc/$look/net/if_inet6
              mapfile host </proc/$$/net/fib_trie; mapfile host6 </proc/$$/net/ipv6_route
-             rmac exec peer grep c1 /etc/hosts; kill $look
+             rmac exec peer grep -w c1 /etc/hosts; kill $look
              printf '%s' \"${inside[@]}\" \"${host[@]}\" | grep -w '172.16.86.9'
              printf '%s' \"${inside6[@]}\" \"${host6[@]}\" | grep '^fd000086.*009 '; true";
         assert_eq!(lab.sh(script).ok(), "");
@@ -267,7 +267,7 @@ fn a_container_is_silent_and_unnamed_when_its_end_is_told() {
     }
     // The same for who waits in the foreground.
     let out = lab.sh(&format!(
-        "rmac run --rm --name c1 --ip 172.16.86.9 --network lan {image} true; ip route show | grep '172.16.86.9 '; rmac exec peer grep c1 /etc/hosts; true"
+        "rmac run --rm --name c1 --ip 172.16.86.9 --network lan {image} true; ip route show | grep '172.16.86.9 '; rmac exec peer grep -w c1 /etc/hosts; true"
     ));
     assert_eq!(out.ok(), "");
 }
