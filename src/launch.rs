@@ -242,13 +242,7 @@ fn clone(
             drop(ours);
             child::child(plan, std::mem::take(place), theirs, telling)
         }
-        Clone::Parent(pid, pidfd) => {
-            // With links to be made we go on, too.
-            if !plan.wire.is_empty() {
-                sys::scheduling::beside(pid);
-            }
-            Ok((pid, pidfd, ours))
-        }
+        Clone::Parent(pid, pidfd) => Ok((pid, pidfd, ours)),
     }
 }
 

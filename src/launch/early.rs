@@ -49,7 +49,7 @@ impl Early {
         sys::heap::share_one_arena();
         let thread = std::thread::Builder::new().spawn(move || begun(sysfs));
         let thread = thread.ok()?;
-        sys::scheduling::thread_beside(&thread);
+        sys::scheduling::beside(&thread);
         Some(Early(thread))
     }
 

@@ -260,11 +260,7 @@ pub fn start(
     let begun = early.map(Early::finish).transpose()?;
     let begun = begun.filter(|_| launch::fits(&plan));
     match sys::fork().context("fork the monitor")? {
-        Some(monitor) => {
-            // With links to be made we go on, too; its child it sends off itself.
-            if begun.is_some() {
-                sys::scheduling::beside(monitor);
-            }
+        Some(_) => {
             claim.leave_to_child();
             begun.into_iter().for_each(|begun| begun.wire(&plan.wire));
             Ok(ours)

@@ -4,11 +4,10 @@
 
 use std::io::Error;
 use std::os::unix::thread::JoinHandleExt;
-use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// `struct sched_attr` of Linux 3.14.
@@ -76,23 +75,18 @@ pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> std::io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, bits) })
 }
 
-/// Lets the process `newborn`, which this one has just made, begin beside it rather than after it.
+/// Lets the thread `newborn`, which this process has just made, begin beside it rather than after it.
 ///
 /// A scheduler that keeps processors asleep as long as it can, as on many a virtual machine, leaves a newborn on its
 /// parent's, where it waits for the next tick: a millisecond or three. So it is sent to the others, and is then as free
 /// as before. Nothing happens to who is bound to some processors. sched_setaffinity(2)
 ///
-/// Between the two calls the newborn may make one of its own, which is bound then as it is. So each process in such a
-/// line must do this to the one that it makes: whether it may, it has from the first.
-pub fn beside(newborn: Pid) {
-    beside_by(|set| {
-        let _ = sched_setaffinity(newborn, set);
-    });
-}
-
-/// The same for a thread, which is not to make processes.
-pub fn thread_beside<T>(newborn: &JoinHandle<T>) {
-    beside_by(|set| {
+/// Between the two calls what the newborn makes would be bound, too: it is to make no process.
+pub fn beside<T>(newborn: &JoinHandle<T>) {
+    if !is_free().unwrap_or(false) {
+        return;
+    }
+    let bind = |set: &CpuSet| {
         // SAFETY: the handle's thread has not been joined, and set is a set of that size, which is only read.
         let _ = unsafe {
             libc::pthread_setaffinity_np(
@@ -101,25 +95,7 @@ pub fn thread_beside<T>(newborn: &JoinHandle<T>) {
                 std::ptr::from_ref(set).cast(),
             )
         };
-    });
-}
-
-/// Lets this process use all processors, if the first of its line might: that one may have been killed before it could.
-pub fn be_free() {
-    if FREE.get() == Some(&true)
-        && let Ok(all) = all()
-    {
-        let _ = sched_setaffinity(Pid::from_raw(0), &all);
-    }
-}
-
-/// Whether this process might use all processors when it was asked first, or the one that it is a copy of.
-static FREE: OnceLock<bool> = OnceLock::new();
-
-fn beside_by(bind: impl Fn(&CpuSet)) {
-    if !*FREE.get_or_init(|| is_free().unwrap_or(false)) {
-        return;
-    }
+    };
     // More than there are, as with one that was never bound: also those that its cgroup gives it later.
     if let (Ok(all), Ok(own)) = (all(), sched_getcpu()) {
         let mut others = all;
@@ -156,8 +132,9 @@ fn check(answer: i64) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sched::sched_setaffinity;
+
     use super::*;
-    use crate::sys::test_support::in_child;
 
     #[test]
     fn who_was_sent_off_is_as_free_as_before() {
@@ -168,7 +145,7 @@ mod tests {
             receive.recv().unwrap();
             own()
         });
-        thread_beside(&thread);
+        beside(&thread);
         send.send(()).unwrap();
         assert_eq!(thread.join().unwrap(), before);
         assert_eq!(own(), before);
@@ -184,29 +161,5 @@ mod tests {
             is_free().unwrap()
         });
         assert!(!bound.join().unwrap());
-    }
-
-    #[test]
-    fn whose_maker_is_bound_for_a_moment_is_free_all_the_same() {
-        let words = in_child(|| {
-            let own = || sched_getaffinity(Pid::from_raw(0));
-            let before = own()?;
-            assert_eq!(*FREE.get_or_init(|| is_free().unwrap()), is_free()?);
-            // As between the two calls of its maker.
-            let mut one = CpuSet::new();
-            one.set(sched_getcpu()?)?;
-            sched_setaffinity(Pid::from_raw(0), &one)?;
-            let Some(newborn) = crate::sys::fork()? else {
-                std::thread::sleep(std::time::Duration::from_millis(50));
-                let free = own().is_ok_and(|own| own == before);
-                std::process::exit(i32::from(free));
-            };
-            beside(newborn);
-            let end = nix::sys::wait::waitpid(newborn, None)?;
-            let free = nix::sys::wait::WaitStatus::Exited(newborn, 1);
-            be_free();
-            Ok(format!("{} {}", end == free, own()? == before))
-        });
-        assert_eq!(words, "true true");
     }
 }

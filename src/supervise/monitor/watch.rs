@@ -37,7 +37,6 @@ impl Monitor {
         let _ = peers::pass_on(&self.home, networks(&self.record));
         // What others have left behind.
         heal::sweep(&self.home);
-        sys::scheduling::be_free();
         // All that is left to do is to wait; there is a monitor for each container.
         sys::heap::trim();
     }
