@@ -14,8 +14,10 @@ use crate::kernel::cgroups::{self, Layout, Usage};
 use crate::out::stream::out;
 use crate::out::{self, Columns, Format};
 use crate::request::NetworkMode;
+use crate::store::alive::Watcher;
 use crate::store::containers::{self, Record, State};
 use crate::store::{Home, short};
+use crate::supervise::heal;
 
 const COLUMNS: Columns = Columns {
     shown: &[
@@ -79,8 +81,13 @@ fn wanted(home: &Home, args: &StatsArgs) -> Result<Vec<Record>> {
         let names = args.containers.iter();
         return names.map(|name| containers::find(home, name)).collect();
     }
+    // What does not run is not even opened, unless it is to be shown.
+    let ids = match args.all {
+        true => containers::ids(home),
+        false => heal::sweep_and_see(&Watcher::new(home)),
+    };
     let mut records = vec![];
-    for id in containers::ids(home) {
+    for id in ids {
         let up = State::load(home, &id)?.is_some_and(|state| state.status.is_up());
         if (args.all || up)
             && let Some(record) = Record::load(home, &id)?

@@ -160,16 +160,8 @@ pub fn enter(home: &Home, network: &str, member: &Member) -> Result<usize> {
 /// that is started for the first time knows: its id is new, or who took its claim over has seen to it.
 pub fn add(home: &Home, network: &str, member: &Member) -> Result<usize> {
     let line = line(member);
-    let quick = {
-        let _lock = lock(home, "rolls.lock")?;
-        let path = path(home, network);
-        match File::options().read(true).write(true).open(&path) {
-            Ok(file) => found::add(&file, &member.id, &line)
-                .with_context(|| format!("change {}", path.display()))?,
-            Err(_) => None,
-        }
-    };
-    match quick {
+    let added = at_the_end(home, network, |file| found::add(file, &member.id, &line))?;
+    match added.flatten() {
         Some(length) => Ok(length as usize / line.len()),
         None => change(home, network, &member.id, &line),
     }
@@ -177,7 +169,27 @@ pub fn add(home: &Home, network: &str, member: &Member) -> Result<usize> {
 
 /// Takes the container `id` off the roll of `network`.
 pub fn leave(home: &Home, network: &str, id: &str) -> Result<()> {
-    change(home, network, id, "").map(drop)
+    match at_the_end(home, network, |file| found::take_last(file, id))? {
+        Some(true) => Ok(()),
+        _ => change(home, network, id, "").map(drop),
+    }
+}
+
+/// What `act` makes of the roll of `network`, whose end alone it looks at; `None` where there is no roll.
+fn at_the_end<T>(
+    home: &Home,
+    network: &str,
+    act: impl FnOnce(&File) -> std::io::Result<T>,
+) -> Result<Option<T>> {
+    let _lock = lock(home, "rolls.lock")?;
+    let path = path(home, network);
+    match File::options().read(true).write(true).open(&path) {
+        Ok(file) => {
+            let made = act(&file).with_context(|| format!("change {}", path.display()))?;
+            Ok(Some(made))
+        }
+        Err(_) => Ok(None),
+    }
 }
 
 /// Forgets the network.
@@ -200,12 +212,6 @@ fn change(home: &Home, network: &str, id: &str, line: &str) -> Result<usize> {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         file => Some(file.with_context(context)?),
     };
-    if line.is_empty()
-        && let Some(file) = &file
-        && found::take_last(file, id).with_context(context)?
-    {
-        return Ok(0);
-    }
     let found = file.as_ref().map(|file| find(file, id)).transpose();
     let found = found.with_context(context)?.unwrap_or_default();
     match (&found.line, line) {
