@@ -10,6 +10,7 @@
 
 mod fresh;
 mod measure;
+mod others;
 mod peers;
 mod report;
 mod works;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use measure::{Figures, Line, processor_time, reap};
+use measure::{Figures, Line, Times, processor_time, reap};
 use report::{Report, Row};
 
 /// What all works share.
@@ -40,6 +41,8 @@ pub struct Bench {
     pub report: Report,
     /// The peers that are there.
     pub peers: peers::Peers,
+    /// Who else has the processors.
+    pub others: others::Others,
 }
 
 /// Who takes part in a comparison.
@@ -120,7 +123,10 @@ impl Bench {
         let dir = PathBuf::from(variable("BENCH_DIR")?);
         let (rmac, image) = (variable("BENCH_RMAC")?, variable("BENCH_IMAGE")?);
         let layer = dir.join("layer");
+        // Before any peer's daemon is started.
+        let others = others::Others::find()?;
         Ok(Bench {
+            others,
             rounds: variable("BENCH_ROUNDS")?.parse()?,
             floor: floor.to_string_lossy().into_owned(),
             layer: layer.to_string_lossy().into_owned(),
@@ -137,44 +143,60 @@ impl Bench {
         Line::of(&format!("{} {words}", self.rmac))
     }
 
-    /// Lets `contenders` do their `work` in turn, for a number of rounds.
+    /// Lets `contenders` do their `work` in turn, until each was let be for a number of rounds. If that does not happen
+    /// in twice as many, all rounds count.
     pub fn compare(&mut self, work: &str, rounds: usize, contenders: &[Contender]) -> Result<()> {
         if contenders.is_empty() {
             bail!("nobody to measure");
         }
-        let mut times = vec![vec![]; contenders.len()];
+        let mut times = vec![Times::default(); contenders.len()];
         let mut cpu = vec![vec![]; contenders.len()];
-        for round in 0..rounds {
+        for round in 0..2 * rounds {
+            if times.iter().all(|times| times.still.len() >= rounds) {
+                break;
+            }
             for turn in 0..contenders.len() {
                 // Each follows each other one in turn, so that none profits.
                 let at = (turn + round) % contenders.len();
-                let contender = &contenders[at];
-                if let Some(before) = &contender.before {
-                    before(round).run()?;
-                    std::thread::sleep(PAUSE);
-                }
-                reap();
-                let begin = processor_time()?;
-                let line = (contender.line)(round);
-                times[at].push(line.time(PAUSE).with_context(|| contender.who)?);
-                // For what goes on after the answer.
-                std::thread::sleep(PAUSE);
-                reap();
-                cpu[at].push(processor_time()? - begin);
-                if let Some(after) = &contender.after {
-                    after(round).run()?;
-                }
+                let (time, spent) = self.once(round, &contenders[at])?;
+                times[at].add(time);
+                cpu[at].push(spent);
             }
         }
         for ((contender, times), cpu) in contenders.iter().zip(times).zip(cpu) {
+            let (figures, disturbed) = times.count(rounds);
             self.report.add(Row {
                 work: work.to_owned(),
                 who: contender.who.to_owned(),
                 unit: "ms",
-                figures: Figures::of(times),
+                figures,
+                disturbed: Some(disturbed),
                 cpu: Some(Figures::of(cpu).median),
             });
         }
         Ok(())
+    }
+
+    /// One round of one of them: how long it took, whether it was let be, and its processor time.
+    fn once(&self, round: usize, contender: &Contender) -> Result<((f64, bool), f64)> {
+        if let Some(before) = &contender.before {
+            before(round).run()?;
+            std::thread::sleep(PAUSE);
+        }
+        reap();
+        let begin = processor_time()?;
+        let line = (contender.line)(round);
+        std::thread::sleep(PAUSE);
+        self.others.wait_until_still();
+        let time = self.others.beside(|| line.time());
+        let time = time.with_context(|| contender.who)?;
+        // For what goes on after the answer.
+        std::thread::sleep(PAUSE);
+        reap();
+        let spent = processor_time()? - begin;
+        if let Some(after) = &contender.after {
+            after(round).run()?;
+        }
+        Ok((time, spent))
     }
 }

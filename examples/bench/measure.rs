@@ -5,7 +5,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -66,9 +66,8 @@ impl Line {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Its wall time in milliseconds, after `pause`.
-    pub fn time(&self, pause: Duration) -> Result<f64> {
-        std::thread::sleep(pause);
+    /// Its wall time in milliseconds.
+    pub fn time(&self) -> Result<f64> {
         let mut command = self.command();
         let begin = Instant::now();
         let status = command
@@ -116,7 +115,7 @@ pub fn peak(line: &Line) -> Result<(f64, f64)> {
 
 /// [`peak`]'s process: prints milliseconds and KiB.
 pub fn print_peak(words: &[String]) -> Result<()> {
-    let time = Line(words.to_vec()).time(Duration::ZERO)?;
+    let time = Line(words.to_vec()).time()?;
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     println!("{time} {}", usage.max_rss());
     Ok(())
@@ -140,6 +139,42 @@ pub fn shares(name: &str) -> Result<Vec<f64>> {
         found.extend(number.and_then(|number| number.parse::<f64>().ok()));
     }
     Ok(found)
+}
+
+/// The times of many rounds, in milliseconds.
+#[derive(Clone, Default)]
+pub struct Times {
+    /// Those in which others let the processors be.
+    pub still: Vec<f64>,
+    all: Vec<f64>,
+}
+
+/// The rounds that others had a part in.
+#[derive(Clone, serde::Serialize)]
+pub struct Disturbed {
+    /// How many.
+    pub rounds: usize,
+    /// The median of all rounds, these included.
+    pub median_of_all: f64,
+}
+
+impl Times {
+    /// One more, and whether it was let be.
+    pub fn add(&mut self, (time, still): (f64, bool)) {
+        self.all.push(time);
+        self.still.extend(still.then_some(time));
+    }
+
+    /// Those in which nobody disturbed, if they are at least `rounds`; otherwise all.
+    pub fn count(self, rounds: usize) -> (Figures, Disturbed) {
+        let disturbed = Disturbed {
+            rounds: self.all.len() - self.still.len(),
+            median_of_all: Figures::of(self.all.clone()).median,
+        };
+        let enough = self.still.len() >= rounds;
+        let counted = if enough { self.still } else { self.all };
+        (Figures::of(counted), disturbed)
+    }
 }
 
 /// What many rounds gave.

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::measure::Figures;
+use crate::measure::{Disturbed, Figures};
 
 /// All that was measured.
 #[derive(Default, Serialize)]
@@ -30,6 +30,8 @@ pub struct Row {
     pub unit: &'static str,
     /// The figures.
     pub figures: Figures,
+    /// The rounds that are not in them, as other programs had the processors.
+    pub disturbed: Option<Disturbed>,
     /// Processor time in milliseconds, where it was taken.
     pub cpu: Option<f64>,
 }
@@ -108,7 +110,8 @@ impl Report {
 
     fn markdown(&self) -> Result<String> {
         let mut text = String::from(
-            "| work | who | median | min | p90 | unit | cpu ms |\n|---|---|---|---|---|---|---|\n",
+            "| work | who | median | min | p90 | unit | cpu ms | disturbed: rounds, median of all |\n\
+             |---|---|---|---|---|---|---|---|\n",
         );
         for row in &self.rows {
             let Figures {
@@ -117,8 +120,11 @@ impl Report {
             let cpu = row.cpu.map_or(String::new(), |cpu| format!("{cpu:.1}"));
             writeln!(
                 text,
-                "| {} | {} | {median:.2} | {min:.2} | {p90:.2} | {} | {cpu} |",
-                row.work, row.who, row.unit
+                "| {} | {} | {median:.2} | {min:.2} | {p90:.2} | {} | {cpu} | {} |",
+                row.work,
+                row.who,
+                row.unit,
+                row.disturbed_text()
             )?;
         }
         text.push_str("\n| target | value | at most | |\n|---|---|---|---|\n");
@@ -222,8 +228,18 @@ impl Row {
             .cpu
             .map_or(String::new(), |cpu| format!(", cpu {cpu:.1} ms"));
         format!(
-            "{:<34} {:<12} {median:>9.2} {} (min {min:.2}, p90 {p90:.2}{cpu})",
-            self.work, self.who, self.unit
+            "{:<34} {:<12} {median:>9.2} {} (min {min:.2}, p90 {p90:.2}{cpu}; disturbed {})",
+            self.work,
+            self.who,
+            self.unit,
+            self.disturbed_text()
         )
+    }
+
+    fn disturbed_text(&self) -> String {
+        match &self.disturbed {
+            Some(it) if it.rounds > 0 => format!("{}, {:.2}", it.rounds, it.median_of_all),
+            _ => "0".to_owned(),
+        }
     }
 }
