@@ -4,6 +4,7 @@
 mod common;
 
 use common::Lab;
+use common::lan::lab_with_network;
 
 #[test]
 fn too_much_memory_ends_the_container() {
@@ -316,5 +317,32 @@ fn what_is_used_is_shown() {
     // It goes on until somebody has enough of it.
     let stream = lab.sh("timeout 3.5 rmac stats idle").stdout;
     assert!(stream.matches("CONTAINER ID").count() >= 2, "{stream}");
-    lab.rmac(&["rm", "-f", "busy", "idle", "created"]).ok();
+    // Who was named stays, also when it is gone.
+    let stream = lab.sh("(sleep 1; rmac rm -f created) & timeout 4.5 rmac stats created; wait");
+    assert!(stream.stdout.contains("-- / --"), "{}", stream.stdout);
+    lab.rmac(&["rm", "-f", "busy", "idle"]).ok();
+}
+
+#[test]
+fn traffic_is_shown_to_all_who_share_a_network() {
+    let lab = lab_with_network("lan");
+    let image = lab.image();
+    for (name, network) in [("own", "lan"), ("guest", "container:own"), ("free", "host")] {
+        lab.sh(&format!(
+            "rmac run -d --name {name} --network {network} {image} sleep 1000"
+        ))
+        .ok();
+    }
+    let stats = |name: &str| {
+        lab.sh(&format!(
+            "rmac stats --no-stream --format '{{{{.Container}}}} {{{{.NetIO}}}}' {name}"
+        ))
+        .ok()
+    };
+    // It has asked the LAN for its address, at least.
+    let own = stats("own");
+    assert!(own.starts_with("own ") && !own.contains("/ 0B"), "{own}");
+    assert!(!stats("guest").contains("/ 0B"));
+    assert_eq!(stats("free"), "free 0B / 0B\n");
+    lab.rmac(&["rm", "-f", "guest", "own", "free"]).ok();
 }

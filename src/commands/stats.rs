@@ -55,15 +55,19 @@ pub fn stats(home: &Home, args: &StatsArgs) -> Result<u8> {
     let layout = Layout::detect()?;
     let format = Format::parse(args.format.as_deref().unwrap_or_default());
     let memory = whole_memory();
-    let mut before = looks(home, &layout, &wanted(home, args)?);
+    let named = named(home, args)?;
+    let mut before = looks(home, &layout, &wanted(home, args, &named)?);
     loop {
         std::thread::sleep(PAUSE);
         // Others may have come and gone.
-        let records = wanted(home, args)?;
-        let now = looks(home, &layout, &records);
-        let rows = records.iter().map(|record| {
-            let look = |looks: &HashMap<_, _>| looks.get(&record.id).copied();
-            row(args, record, look(&before), look(&now), memory)
+        let shown = wanted(home, args, &named)?;
+        let now = looks(home, &layout, &shown);
+        let rows = shown.iter().map(|shown| {
+            let look = |looks: &HashMap<_, _>| looks.get(&shown.record.id).copied();
+            match home.container(&shown.record.id).exists() {
+                true => row(args, shown, look(&before), look(&now), memory),
+                false => dashes(args, shown),
+            }
         });
         let text = format.lines(&COLUMNS, &rows.collect::<Vec<_>>())?;
         if args.no_stream {
@@ -75,11 +79,28 @@ pub fn stats(home: &Home, args: &StatsArgs) -> Result<u8> {
     }
 }
 
-/// The containers to be shown: those that are named, or those that run, the newest first.
-fn wanted(home: &Home, args: &StatsArgs) -> Result<Vec<Record>> {
-    if !args.containers.is_empty() {
-        let names = args.containers.iter();
-        return names.map(|name| containers::find(home, name)).collect();
+/// A container that is to be shown.
+#[derive(Debug, Clone)]
+struct Shown {
+    /// As the user named it; otherwise its id.
+    name: String,
+    record: Record,
+}
+
+/// The containers that are named.
+fn named(home: &Home, args: &StatsArgs) -> Result<Vec<Shown>> {
+    let find = |name: &String| -> Result<Shown> {
+        let record = containers::find(home, name)?;
+        let name = name.clone();
+        Ok(Shown { name, record })
+    };
+    args.containers.iter().map(find).collect()
+}
+
+/// The containers to be shown: the `named` ones, also when they are gone, or those that run, the newest first.
+fn wanted(home: &Home, args: &StatsArgs, named: &[Shown]) -> Result<Vec<Shown>> {
+    if !named.is_empty() {
+        return Ok(named.to_vec());
     }
     // What does not run is not even opened, unless it is to be shown.
     let ids = match args.all {
@@ -96,17 +117,31 @@ fn wanted(home: &Home, args: &StatsArgs) -> Result<Vec<Record>> {
         }
     }
     records.sort_by_key(|record| std::cmp::Reverse(record.created));
-    Ok(records)
+    let shown = records.into_iter().map(|record| Shown {
+        name: args.id(&record).to_owned(),
+        record,
+    });
+    Ok(shown.collect())
+}
+
+/// Whether the links that the container sees are containers': its own, or those of the one whose network it shares.
+fn has_links(home: &Home, record: &Record) -> bool {
+    match &record.request.network {
+        NetworkMode::Networks(_) => true,
+        NetworkMode::Container(id) if *id != record.id => {
+            Record::load(home, id).is_ok_and(|other| other.is_some_and(|it| has_links(home, &it)))
+        }
+        _ => false,
+    }
 }
 
 /// Looks at each of those that run.
-fn looks(home: &Home, layout: &Layout, records: &[Record]) -> HashMap<String, Look> {
-    let look = |record: &Record| {
+fn looks(home: &Home, layout: &Layout, shown: &[Shown]) -> HashMap<String, Look> {
+    let look = |Shown { record, .. }: &Shown| {
         let state = State::load(home, &record.id).ok()??;
         let process = state.process.filter(|process| process.is_alive())?;
         let usage = cgroups::usage(layout, &record.request.cgroup(&record.id)).ok()?;
-        let own = matches!(record.request.network, NetworkMode::Networks(_));
-        let links = match own {
+        let links = match has_links(home, record) {
             true => std::fs::read_to_string(format!("/proc/{}/net/dev", process.pid)),
             false => Ok(String::new()),
         };
@@ -117,7 +152,7 @@ fn looks(home: &Home, layout: &Layout, records: &[Record]) -> HashMap<String, Lo
         };
         Some((record.id.clone(), look))
     };
-    records.iter().filter_map(look).collect()
+    shown.iter().filter_map(look).collect()
 }
 
 /// The bytes that came in and went out by all links but the loopback.  proc_pid_net(5)
@@ -136,11 +171,12 @@ fn traffic(text: &str) -> (u64, u64) {
 /// A container's line. Of one that does not run, or that came just now, Docker's zeros.
 fn row(
     args: &StatsArgs,
-    record: &Record,
+    shown: &Shown,
     before: Option<Look>,
     now: Option<Look>,
     whole: u64,
 ) -> Value {
+    let Shown { name, record } = shown;
     let processor = match (before, now) {
         (Some(before), Some(now)) => {
             let used = now.usage.cpu.saturating_sub(before.usage.cpu);
@@ -159,22 +195,43 @@ fn row(
         limit => memory as f64 / limit as f64 * 100.0,
     };
     let (received, sent) = now.map(|now| now.links).unwrap_or_default();
-    let id = match args.no_trunc {
-        true => &record.id,
-        false => short(&record.id),
-    };
     let both = |first, second| format!("{} / {}", out::size(first), out::size(second));
     json!({
         "BlockIO": both(usage.read, usage.written),
         "CPUPerc": format!("{processor:.2}%"),
-        "Container": id,
-        "ID": id,
+        "Container": name,
+        "ID": args.id(record),
         "MemPerc": format!("{share:.2}%"),
         "MemUsage": format!("{} / {}", out::binary_size(memory), out::binary_size(limit)),
         "Name": record.name,
         "NetIO": both(received, sent),
         "PIDs": usage.pids.to_string(),
     })
+}
+
+/// The line of one that was removed.
+fn dashes(args: &StatsArgs, Shown { name, record }: &Shown) -> Value {
+    json!({
+        "BlockIO": "--",
+        "CPUPerc": "--",
+        "Container": name,
+        "ID": args.id(record),
+        "MemPerc": "--",
+        "MemUsage": "-- / --",
+        "Name": record.name,
+        "NetIO": "--",
+        "PIDs": "--",
+    })
+}
+
+impl StatsArgs {
+    /// The id of a container, in the length that is asked for.
+    fn id<'a>(&self, record: &'a Record) -> &'a str {
+        match self.no_trunc {
+            true => &record.id,
+            false => short(&record.id),
+        }
+    }
 }
 
 /// The machine's memory, bytes.  proc_meminfo(5)
