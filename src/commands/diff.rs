@@ -1,10 +1,10 @@
 //! `diff`: what a container has changed in the files of its image.
 
 use anyhow::Result;
-use rootfs_fetch::text::escape_bytes;
 
 use crate::cli::files::DiffArgs;
 use crate::files::{changes, worker};
+use crate::out;
 use crate::out::stream::outln;
 use crate::store::Home;
 use crate::store::containers;
@@ -14,8 +14,13 @@ pub fn diff(home: &Home, args: &DiffArgs) -> Result<u8> {
     let record = containers::find(home, &args.container)?;
     let mut worker = worker::start(&[], |speaker| {
         let changes = changes::of(home, &record)?.into_iter();
-        let lines =
-            changes.map(|(kind, path)| format!("{} {}", kind.letter(), escape_bytes(&path)));
+        let lines = changes.map(|(kind, path)| {
+            format!(
+                "{} {}",
+                kind.letter(),
+                out::escape(&String::from_utf8_lossy(&path))
+            )
+        });
         speaker.head(lines.collect::<Vec<_>>())
     })?;
     let lines: Vec<String> = worker.head()?;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pack::Packer;
 use super::paths::{self, Side};
-use super::tree::{Descriptors, Found, Tree, words};
+use super::tree::{Descriptors, Found, Tree, is_the_kernels, words};
 use super::unpack::{How, unpack};
 use crate::request::Request;
 
@@ -76,6 +76,9 @@ impl Asked<'_> {
         if self.follow && found.is_link() {
             found = tree.follow(&path).map_err(failed)?;
         }
+        // The directory itself is there for Docker, too.
+        let top = paths::split_entry(&path).0 == b"/" && found.is_dir();
+        ensure!(top || !is_the_kernels(&found.fd), self.missing(self.path));
         let source = Source {
             name: paths::base(&path).to_vec(),
             is_dir: found.is_dir(),

@@ -13,13 +13,13 @@ use std::os::unix::ffi::OsStrExt;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
-use nix::sys::stat::{Mode, SFlag, major, minor};
+use nix::sys::stat::{FileStat, Mode, SFlag, major, minor};
 use rootfs_fetch::layer::meta::Meta;
 use rootfs_fetch::root::{Root, names};
 use rootfs_fetch::text::escape_bytes;
 use tar::{EntryType, Header};
 
-use super::tree::{Descriptors, Found, has_changed};
+use super::tree::{Descriptors, Found, has_changed, is_the_kernels};
 
 /// What is read or written at once, in bytes.
 const CHUNK: usize = 128 << 10;
@@ -109,7 +109,10 @@ impl<'a, W: Write> Packer<'a, W> {
         let at = if path.is_empty() { b"." } else { path };
         let listed = root
             .resolve_plain(at, flags)
-            .and_then(|fd| names(fd.as_fd()));
+            .and_then(|fd| match is_the_kernels(&fd) {
+                true => Ok(vec![]),
+                false => names(fd.as_fd()),
+            });
         match listed {
             Ok(mut all) => {
                 all.sort_unstable_by(|a, b| b.cmp(a));
@@ -130,80 +133,69 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     fn entry(&mut self, found: &Found, name: &[u8]) -> Result<()> {
-        let mut records: Vec<(&str, Vec<u8>)> = vec![];
-        let mut file = None;
-        let status = &found.status;
-        let (kind, mut target) = match found.kind() {
-            SFlag::S_IFREG => {
-                match self.descriptors.read(&found.fd) {
-                    Ok(opened) => file = Some(opened),
-                    Err(errno) => {
-                        self.leave_out(name, errno);
-                        return Ok(());
-                    }
-                }
-                (EntryType::Regular, vec![])
+        let Member {
+            mut kind,
+            mut target,
+            mut file,
+        } = match self.member(found) {
+            Ok(Some(member)) => member,
+            Ok(None) => return Ok(()),
+            Err(errno) => {
+                self.leave_out(name, errno);
+                return Ok(());
             }
-            SFlag::S_IFDIR => (EntryType::Directory, vec![]),
-            SFlag::S_IFLNK => {
-                let target = readlinkat(&found.fd, "").context("readlinkat")?;
-                (EntryType::Symlink, target.as_bytes().to_vec())
-            }
-            SFlag::S_IFCHR => (EntryType::Char, vec![]),
-            SFlag::S_IFBLK => (EntryType::Block, vec![]),
-            SFlag::S_IFIFO => (EntryType::Fifo, vec![]),
-            // A socket means nothing without its program; tar has no type for it.
-            _ => return Ok(()),
         };
-        let mut header = Header::new_ustar();
-        header.set_entry_type(kind);
-        header.set_size(0);
-        if let Some(file) = &file {
-            let kept = Meta::of(status, Some(file)).xattrs;
-            let capability = kept
-                .into_iter()
-                .find(|(name, _)| name == "security.capability");
-            records
-                .extend(capability.map(|(_, value)| ("SCHILY.xattr.security.capability", value)));
-            header.set_size(status.st_size as u64);
-        }
-        if status.st_nlink > 1 && !found.is_dir() {
-            let inode = (status.st_dev, status.st_ino);
+        if found.status.st_nlink > 1 && kind != EntryType::Directory {
+            let inode = (found.status.st_dev, found.status.st_ino);
             match self.seen.get(&inode) {
-                Some(first) => {
-                    (target, file) = (first.clone(), None);
-                    header.set_entry_type(EntryType::Link);
-                    header.set_size(0);
-                    records.clear();
-                }
+                Some(first) => (kind, target, file) = (EntryType::Link, first.clone(), None),
                 None => drop(self.seen.insert(inode, name.to_vec())),
             }
-        }
-        let device = matches!(kind, EntryType::Char | EntryType::Block);
-        let device = if device { status.st_rdev } else { 0 };
-        header.set_device_major(major(device) as u32)?;
-        header.set_device_minor(minor(device) as u32)?;
-        header.set_mode(status.st_mode & 0o7777);
-        header.set_uid(status.st_uid.into());
-        header.set_gid(status.st_gid.into());
-        header.set_mtime(u64::try_from(status.st_mtime).unwrap_or(0));
-        if status.st_mtime < 0 {
-            records.push(("mtime", status.st_mtime.to_string().into_bytes()));
         }
         let mut name = name.to_vec();
         if kind == EntryType::Directory && !name.ends_with(b"/") {
             name.push(b'/');
         }
-        put(&mut header.as_old_mut().name, "path", &name, &mut records);
-        put(
-            &mut header.as_old_mut().linkname,
-            "linkpath",
-            &target,
-            &mut records,
-        );
+        let mut records = vec![];
+        let mut header = header(&found.status, kind, &mut records)?;
+        if let Some(file) = &file {
+            let kept = Meta::of(&found.status, Some(file)).xattrs;
+            let capability = kept
+                .into_iter()
+                .find(|(name, _)| name == "security.capability");
+            records
+                .extend(capability.map(|(_, value)| ("SCHILY.xattr.security.capability", value)));
+        }
+        let fields = header.as_old_mut();
+        put(&mut fields.name, "path", &name, &mut records);
+        put(&mut fields.linkname, "linkpath", &target, &mut records);
         header.set_cksum();
         self.write(&header, &records, file)
             .with_context(|| format!("write {} to the archive", escape_bytes(&name)))
+    }
+
+    /// What is put into the archive; nothing of a socket, which means nothing without its program.
+    fn member(&self, found: &Found) -> nix::Result<Option<Member>> {
+        let plain = |kind| Member {
+            kind,
+            target: vec![],
+            file: None,
+        };
+        Ok(Some(match found.kind() {
+            SFlag::S_IFREG => Member {
+                file: Some(self.descriptors.read(&found.fd)?),
+                ..plain(EntryType::Regular)
+            },
+            SFlag::S_IFLNK => Member {
+                target: readlinkat(&found.fd, "")?.as_bytes().to_vec(),
+                ..plain(EntryType::Symlink)
+            },
+            SFlag::S_IFDIR => plain(EntryType::Directory),
+            SFlag::S_IFCHR => plain(EntryType::Char),
+            SFlag::S_IFBLK => plain(EntryType::Block),
+            SFlag::S_IFIFO => plain(EntryType::Fifo),
+            _ => return Ok(None),
+        }))
     }
 
     fn write(
@@ -261,6 +253,43 @@ impl<'a, W: Write> Packer<'a, W> {
         let rest = (512 - size % 512) % 512;
         self.out.write_all(&[0; 512][..rest as usize])
     }
+}
+
+/// One file on its way into the archive.
+struct Member {
+    kind: EntryType,
+    /// Where a link leads.
+    target: Vec<u8>,
+    /// A regular file's content.
+    file: Option<File>,
+}
+
+/// A header without names; what it cannot hold goes to `records`.
+fn header(
+    status: &FileStat,
+    kind: EntryType,
+    records: &mut Vec<(&str, Vec<u8>)>,
+) -> std::io::Result<Header> {
+    let device = match kind {
+        EntryType::Char | EntryType::Block => status.st_rdev,
+        _ => 0,
+    };
+    let mut header = Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_size(match kind {
+        EntryType::Regular => status.st_size as u64,
+        _ => 0,
+    });
+    header.set_device_major(major(device) as u32)?;
+    header.set_device_minor(minor(device) as u32)?;
+    header.set_mode(status.st_mode & 0o7777);
+    header.set_uid(status.st_uid.into());
+    header.set_gid(status.st_gid.into());
+    header.set_mtime(u64::try_from(status.st_mtime).unwrap_or(0));
+    if status.st_mtime < 0 {
+        records.push(("mtime", status.st_mtime.to_string().into_bytes()));
+    }
+    Ok(header)
 }
 
 /// Puts `text` into a field of a header, and where it is too long into a record, too.

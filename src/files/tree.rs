@@ -12,6 +12,9 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::sys::statfs::{
+    CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs,
+};
 use rootfs_fetch::root::Root;
 
 /// This process's descriptors, in the host's own `/proc`: that of a container is the container's.
@@ -90,6 +93,18 @@ impl Found {
     pub fn is_link(&self) -> bool {
         self.kind() == nix::sys::stat::SFlag::S_IFLNK
     }
+}
+
+/// Whether `found` lies in a file system that shows the kernel's own state (`/proc`, `/sys`, cgroups): nothing there
+/// is a file that could be copied, and a look into some has effects. Docker's copies have these directories empty.
+pub fn is_the_kernels(found: &OwnedFd) -> bool {
+    let own = [
+        PROC_SUPER_MAGIC,
+        SYSFS_MAGIC,
+        CGROUP_SUPER_MAGIC,
+        CGROUP2_SUPER_MAGIC,
+    ];
+    fstatfs(found).is_ok_and(|status| own.contains(&status.filesystem_type()))
 }
 
 /// Whether the file has gone, or become another one, since its name was read: a tree that is in use changes.
