@@ -377,6 +377,10 @@ fn a_stream_is_a_tar_archive() {
     ];
     assert_eq!(tree(&lab.scratch().join("w")), expected);
     cp(&lab, "up:/w - | tar -x --to-stdout").says("deep").ok();
+    lab.sh("rmac exec up truncate -s 20M /w/hole").ok();
+    cp(&lab, "up:/w/hole hole").ok();
+    let hole = lab.scratch().join("hole").metadata().unwrap();
+    assert_eq!((hole.size(), hole.blocks()), (20 << 20, 0));
 }
 
 #[test]
@@ -632,6 +636,26 @@ fn a_diff_tells_what_has_changed() {
     lab.sh("rmac diff nobody")
         .says("rmac: No such container: nobody")
         .ended(1);
+}
+
+#[test]
+fn several_layers_are_one_image() {
+    let lab = Lab::with_image();
+    let archive = common::fixtures().join("layers.tar");
+    lab.rmac(&["load", "-q", "-i", archive.to_str().unwrap()])
+        .ok();
+    let image = format!("{}:layers", lab.image());
+    let script = "test -e /etc/passwd && rm /etc/passwd && touch /etc/new && : >> /etc/group";
+    for (name, flags) in [("plain", ""), ("mapped", "--userns auto")] {
+        let said = lab.sh(&format!(
+            "rmac run --name {name} {flags} {image} sh -c '{script}' && rmac diff {name}"
+        ));
+        assert_eq!(said.ok(), "C /etc\nA /etc/new\nD /etc/passwd\n", "{name}");
+        cp(&lab, &format!("{name}:/etc/group {name}")).ok();
+        let list = lab.sh(&format!("rmac export {name} | tar -t")).ok();
+        assert!(list.lines().any(|line| line == "etc/new"));
+        assert!(!list.lines().any(|line| line == "etc/passwd"));
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, major, minor};
+use nix::sys::stat::{FileStat, SFlag, major, minor};
 use rootfs_fetch::layer::meta::Meta;
 use rootfs_fetch::root::{Root, names};
 use rootfs_fetch::text::escape_bytes;
@@ -322,16 +322,23 @@ fn pax(records: &[(&str, Vec<u8>)]) -> Vec<u8> {
     text
 }
 
-/// What the mode of a new directory is, until its entry says it.
-pub const NEW_DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_size_may_exceed_what_the_field_has_digits_for() {
+        let mut status = nix::sys::stat::stat("/dev/null").unwrap();
+        (status.st_size, status.st_mtime) = (9 << 30, -5);
+        let mut records = vec![];
+        let header = header(&status, EntryType::Regular, &mut records).unwrap();
+        assert_eq!(header.size().unwrap(), 9 << 30);
+        assert_eq!(records, [("mtime", b"-5".to_vec())]);
+    }
+
+    #[test]
     fn a_record_counts_itself() {
-        assert_eq!(pax(&[("path", b"a".to_vec())]), b"10 path=a\n");
+        assert_eq!(pax(&[("path", b"a".to_vec())]), b"9 path=a\n");
         assert_eq!(pax(&[("path", vec![b'x'; 90])]).len(), 99);
         let long = pax(&[("path", vec![b'x'; 91])]);
         assert!(long.starts_with(b"101 path="), "{}", long.len());

@@ -24,6 +24,9 @@ use rootfs_fetch::text::escape_bytes;
 
 use super::tree::words;
 
+/// The mode of a directory that the archive has no entry of.
+const IMPLIED: Mode = Mode::from_bits_truncate(0o755);
+
 /// Whose the files become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -179,7 +182,7 @@ impl Unpacker {
         for end in ends.map(|(at, _)| at).chain([path.len()]) {
             let (above, name) = split(&path[..end]);
             let parent = self.directory(above).with_context(|| context(above))?;
-            let made = mkdirat(&parent, OsStr::from_bytes(name), super::pack::NEW_DIRECTORY);
+            let made = mkdirat(&parent, OsStr::from_bytes(name), IMPLIED);
             match made {
                 Ok(()) | Err(Errno::EEXIST) => (),
                 Err(errno) => return Err(errno).with_context(|| context(&path[..end])),

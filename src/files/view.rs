@@ -10,7 +10,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{AT_FDCWD, OFlag, open};
@@ -28,7 +28,6 @@ use crate::step::{Place, Step};
 use crate::store::Home;
 use crate::store::claim::{Attempt, Claim};
 use crate::store::containers::{ProcessId, Record, State, Status};
-use crate::supervise::client::PATIENCE;
 use crate::supervise::{heal, start};
 use crate::sys;
 
@@ -57,11 +56,11 @@ enum How {
     Stopped(Box<Plan>),
 }
 
-/// Finds out how the container's tree is entered. The claim, which a container has that does not run, is to be kept
-/// until that is over.
+/// Finds out how the container's tree is entered; waits while it is being made or started, or looked into by somebody
+/// else. The claim, which a container has that does not run, is to be kept until that is over.
 ///
 /// # Errors
-/// The container is being made, started or removed, and that does not come to its end.
+/// The container is removed meanwhile, or waits to be started again.
 pub fn of(home: &Home, record: &Record) -> Result<(View, Option<Claim>)> {
     let (how, claim) = find(home, record)?;
     let files = ["hosts", "hostname", "resolv.conf"];
@@ -77,7 +76,6 @@ pub fn of(home: &Home, record: &Record) -> Result<(View, Option<Claim>)> {
 }
 
 fn find(home: &Home, record: &Record) -> Result<(How, Option<Claim>)> {
-    let deadline = Instant::now() + PATIENCE;
     loop {
         let state = State::load(home, &record.id)?;
         match state.as_ref().map(|state| (state.status, state.process)) {
@@ -92,18 +90,14 @@ fn find(home: &Home, record: &Record) -> Result<(How, Option<Claim>)> {
         }
         match Claim::wait(home, &record.id, Duration::from_millis(20))? {
             Some(Attempt::Mine(claim)) => {
-                // It may have removed itself while we waited.
+                // It may have been removed while we waited.
                 Record::load(home, &record.id)?
                     .with_context(|| format!("No such container: {}", record.name))?;
                 let plan = start::plan_of(home, record, &Layout::detect()?)?;
                 return Ok((How::Stopped(Box::new(plan)), Some(claim)));
             }
             Some(Attempt::Orphan(claim)) => heal::heal(home, &record.id, &claim),
-            Some(Attempt::Busy) | None => ensure!(
-                Instant::now() < deadline,
-                "container {} is being started or removed",
-                record.id
-            ),
+            Some(Attempt::Busy) | None => (),
         }
     }
 }
