@@ -12,6 +12,7 @@
 //! * [`plan`]: from the description to the list of steps: THE ORDER
 //! * [`step`]: one step, whatever concept it belongs to
 //! * [`launch`]: takes the steps, on both sides of the clone
+//! * [`files`]: files copied into a container and out of it, and what it has changed
 //! * [`supervise`]: what stays with a container, and what its callers say to it
 //! * [`explain`]: the steps, told or written as a script
 //! * [`kernel`]: the kernel's concepts, one file each
@@ -28,6 +29,7 @@ pub mod cli;
 pub mod commands;
 pub mod exit;
 pub mod explain;
+pub mod files;
 pub mod kernel;
 pub mod lab;
 pub mod launch;

@@ -12,6 +12,7 @@ const FLOORS: &[&str] = &[
     "commands",
     "oci",
     "cli",
+    "files",
     "supervise",
     "explain",
     "launch",

@@ -168,6 +168,51 @@ fn a_container_lives_its_life() {
 }
 
 #[test]
+fn files_are_copied_in_and_out() {
+    let user = User::new();
+    let (image, home) = (user.image(), user.dir.join("home"));
+    let at = |name: &str| home.join(name).to_str().unwrap().to_owned();
+    let script =
+        "mkdir /d && echo inside > /d/file && chmod 640 /d/file && touch /ready; exec sleep 600";
+    user.rmac(&["run", "-d", "--name", "worker", &image, "sh", "-c", script])
+        .ok();
+    wait_for("it is not ready", || {
+        user.rmac(&["exec", "worker", "test", "-e", "/ready"]).code == 0
+    });
+    for turn in ["running", "stopped"] {
+        let out = at(turn);
+        user.rmac(&["cp", "worker:/d", &out]).ok();
+        let file = std::fs::metadata(format!("{out}/file")).unwrap();
+        let is = |status: &std::fs::Metadata| {
+            use std::os::unix::fs::MetadataExt;
+            (status.uid(), status.gid(), status.mode() & 0o777)
+        };
+        assert_eq!(is(&file), (user.id, user.id, 0o640));
+        user.rmac(&["cp", &out, "worker:/d/"]).ok();
+        user.rmac(&["cp", "/dev/null", "worker:/null"])
+            .says("null is a device, and is left out")
+            .ended(0);
+        // Nobody's rights but the user's.
+        user.rmac(&["cp", "/etc/shadow", "worker:/d/"])
+            .says("ermission denied")
+            .ended(1);
+        user.rmac(&["cp", "worker:/d/file", "/etc/rmac-was-here"])
+            .says("ermission denied")
+            .ended(1);
+        let changes = user.rmac(&["diff", "worker"]).ok();
+        assert!(
+            changes.contains(&format!("A /d/{turn}\nA /d/{turn}/file\n")),
+            "{changes}"
+        );
+        assert!(!changes.contains("C /"), "{changes}");
+        user.rmac(&["export", "-o", &at("all.tar"), "worker"]).ok();
+        let list = common::run(Command::new("tar").args(["-tf", &at("all.tar")])).ok();
+        assert!(list.contains("\nd/file\n"), "{list}");
+        user.rmac(&["stop", "-t", "0", "worker"]).ok();
+    }
+}
+
+#[test]
 fn a_container_is_started_again_by_its_policy() {
     let user = User::new();
     let script = "echo begun; exit 4";

@@ -44,6 +44,16 @@ impl Root {
         Ok(Root { fd })
     }
 
+    /// The tree below the directory or mount that `fd` is open on.
+    pub fn at(fd: OwnedFd) -> Root {
+        Root { fd }
+    }
+
+    /// Its uppermost directory.
+    pub fn top(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// The directory `path` inside the root, links followed inside. The empty path is the root.
     pub fn directory(&self, path: &[u8]) -> nix::Result<OwnedFd> {
         self.resolve(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
@@ -51,9 +61,19 @@ impl Root {
 
     /// Opens what `path` leads to inside the root, with these flags.
     pub fn resolve(&self, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+        self.open_at(path, flags, ResolveFlag::RESOLVE_IN_ROOT)
+    }
+
+    /// The same where no part of `path` may be a link: `ELOOP` says that one is.
+    pub fn resolve_plain(&self, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+        let plain = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
+        self.open_at(path, flags, plain)
+    }
+
+    fn open_at(&self, path: &[u8], flags: OFlag, within: ResolveFlag) -> nix::Result<OwnedFd> {
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+            .resolve(within | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         let path = if path.is_empty() { b"." } else { path };
         loop {
             match openat2(&self.fd, OsStr::from_bytes(path), how) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand};
 
+use super::files::{CpArgs, DiffArgs, ExportArgs};
 use super::limits::LimitArgs;
 use super::run::{CreateArgs, RunArgs};
 use crate::explain::Style;
@@ -273,6 +274,12 @@ pub enum ContainerCommand {
     Start(StartArgs),
     /// Execute a command in a running container
     Exec(ExecArgs),
+    /// Copy files/folders between a container and the local filesystem
+    Cp(CpArgs),
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(DiffArgs),
+    /// Export a container's filesystem as a tar archive
+    Export(ExportArgs),
     /// Stop one or more running containers
     Stop(StopArgs),
     /// Kill one or more running containers

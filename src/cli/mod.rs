@@ -3,6 +3,7 @@
 //! Names, letters and help follow Docker's, so that who knows the one knows the other.
 
 pub mod container;
+pub mod files;
 pub mod image;
 pub mod lab;
 pub mod limits;
@@ -75,6 +76,12 @@ pub enum Command {
     Start(container::StartArgs),
     /// Execute a command in a running container
     Exec(container::ExecArgs),
+    /// Copy files/folders between a container and the local filesystem
+    Cp(files::CpArgs),
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(files::DiffArgs),
+    /// Export a container's filesystem as a tar archive
+    Export(files::ExportArgs),
     /// Stop one or more running containers
     Stop(container::StopArgs),
     /// Kill one or more running containers

@@ -4,7 +4,10 @@
 //! printed once, by `main`.
 
 pub mod attach;
+pub mod copy;
+pub mod diff;
 pub mod exec;
+pub mod export;
 pub mod filter;
 pub mod image;
 pub mod inspect;
@@ -125,6 +128,9 @@ fn dispatch(home: &Home, command: Command) -> Result<u8> {
         Command::Create(args) => run::create(home, &args),
         Command::Start(args) => start::start(home, &args),
         Command::Exec(args) => exec::exec(home, &args),
+        Command::Cp(args) => copy::cp(home, &args),
+        Command::Diff(args) => diff::diff(home, &args),
+        Command::Export(args) => export::export(home, &args),
         Command::Stop(args) => stop::stop(home, &args),
         Command::Kill(args) => stop::kill(home, &args),
         Command::Restart(args) => start::restart(home, &args),
@@ -161,6 +167,9 @@ fn container(home: &Home, command: ContainerCommand) -> Result<u8> {
         ContainerCommand::Create(args) => run::create(home, &args),
         ContainerCommand::Start(args) => start::start(home, &args),
         ContainerCommand::Exec(args) => exec::exec(home, &args),
+        ContainerCommand::Cp(args) => copy::cp(home, &args),
+        ContainerCommand::Diff(args) => diff::diff(home, &args),
+        ContainerCommand::Export(args) => export::export(home, &args),
         ContainerCommand::Stop(args) => stop::stop(home, &args),
         ContainerCommand::Kill(args) => stop::kill(home, &args),
         ContainerCommand::Restart(args) => start::restart(home, &args),

@@ -95,6 +95,11 @@ impl Table {
     pub fn outside(&self, uid: u32, gid: u32) -> Option<(u32, u32)> {
         Some((outside(&self.uids, uid)?, outside(&self.gids, gid)?))
     }
+
+    /// Whom the user and the group with these numbers outside are inside; `None` where they are nobody.
+    pub fn inside(&self, uid: u32, gid: u32) -> Option<(u32, u32)> {
+        Some((inside(&self.uids, uid)?, inside(&self.gids, gid)?))
+    }
 }
 
 /// A user namespace with this table. Nobody is in it; it lives as long as its descriptor.
@@ -289,6 +294,13 @@ pub fn mapping(inside: u32, outside: u32, size: u32) -> Option<LinuxIdMapping> {
         .host_id(outside)
         .size(size);
     builder.build().ok()
+}
+
+fn inside(mappings: &[LinuxIdMapping], outside: u32) -> Option<u32> {
+    mappings.iter().find_map(|m| {
+        let offset = outside.checked_sub(m.host_id())?;
+        (offset < m.size()).then(|| m.container_id() + offset)
+    })
 }
 
 fn outside(mappings: &[LinuxIdMapping], inside: u32) -> Option<u32> {

@@ -68,6 +68,8 @@ pub fn heal(home: &Home, id: &str, _claim: &Claim) {
         .map(str::to_owned)
         .collect();
     match (record, state) {
+        // It has not run yet: who died was about to start it, or looked into it.
+        (Some(_), Some(state)) if state.status == Status::Created => (),
         (Some(record), Some(_)) if record.request.auto_remove => discard(home, &record),
         (Some(_), Some(state)) if state.status == Status::Running => {
             let state = State {

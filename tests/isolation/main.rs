@@ -25,7 +25,7 @@
 //! | the host's kernel keyring | own session keyring: `kernel/attributes.rs` | `cve::the_hosts_keyring_is_out_of_reach` |
 //! | the same, where the engine wants to share it | the record says so: `oci/state.rs` | `cve::the_engines_keyring_is_kept_where_it_was_asked_for` |
 //! | escape codes in names that errors tell | `error_text` in both mains | `cve::an_image_cannot_write_to_the_terminal_by_a_failure` |
-//! | CVE-2018-15664, CVE-2019-14271 `cp` | there is no `cp` | |
+//! | CVE-2018-15664, CVE-2019-14271 `cp` | in a process whose root is the container's: `files/` | `races::a_container_that_swaps_under_cp`, `copy` |
 //! | CVE-2020-13401 router advertisements | `net/link.rs` | `net_link`, `net_macvlan` |
 //! | layers, registries, manifests | `rootfs-fetch` | its own tests |
 

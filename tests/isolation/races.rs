@@ -175,6 +175,43 @@ fn a_container_that_swaps_under_exec() {
 }
 
 #[test]
+fn a_container_that_swaps_under_cp() {
+    let lab = Lab::with_image();
+    let shared = lab.scratch().join("shared");
+    let victim = victim(&lab.scratch());
+    let before = digest(&victim);
+    // CVE-2018-15664: what was a directory when it was looked at is a link when it is used, for both directions.
+    put(&shared, "d/sub/file", "mine");
+    put(&shared, "w/sub/file", "mine");
+    std::os::unix::fs::symlink(&victim, shared.join("out")).unwrap();
+    std::os::unix::fs::symlink("/proc/self/fd/9", shared.join("magic")).unwrap();
+    put(&lab.scratch(), "new", "from outside");
+    lab.sleeper("target", "none", &format!("-v {}:/vol", shared.display()))
+        .ok();
+    let swapper = Swapper::start(
+        vec![
+            (shared.join("d"), shared.join("out")),
+            (shared.join("w"), shared.join("magic")),
+        ],
+        MOMENT,
+        MOMENT,
+    );
+    let script = format!(
+        "cd {}; for i in $(seq $COUNT); do rm -rf got; mkdir got; rmac cp -L target:/vol/d/sub got && echo started; \
+         rmac cp new target:/vol/d/sub/new; rmac cp new target:/vol/w/made; rmac cp -L target:/vol/w/sub got/w; \
+         rmac cp target:/vol got/all; ! grep -r \"the host's\" got || exit 1; done 2> /dev/null; :",
+        lab.scratch().display()
+    );
+    race("cp", swapper, |count| {
+        let with = format!("COUNT={count}; exec 9<{}; {script}", victim.display());
+        let said = lab.sh(&with).ok();
+        assert_eq!(digest(&victim), before);
+        said.matches("started").count()
+    });
+    lab.rmac(&["rm", "-f", "target"]).ok();
+}
+
+#[test]
 fn a_bundle_whose_tree_swaps() {
     // Whoever writes to a tree while rmac-oci makes a container of it takes /proc away between its mount and the
     // masks. Either it does not start, or all masks are where they belong.

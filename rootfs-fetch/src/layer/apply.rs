@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev, mkdirat, mknodat};
 use nix::unistd::{linkat, mkfifoat, symlinkat};
 
 use super::Layout;
-use super::content::copy;
-use super::entry::{Data, Entry, Kind, sparse_map};
+use super::content;
+use super::entry::{Data, Entry, Kind};
 use super::meta::{Creator, Meta};
 use crate::root::{self, Made, Root, split};
 use crate::text::escape_bytes;
@@ -162,16 +162,7 @@ impl Applier {
         let mode = Mode::from_bits_truncate(entry.meta.mode & 0o777);
         let fd = self.make(parent, name, |fd, name| openat(fd, name, flags, mode))?;
         let mut file = File::from(fd);
-        match kind {
-            Data::Plain(size) => copy(data, &mut file, *size)?,
-            Data::SparseMap(size) => {
-                for (offset, length) in sparse_map(data, *size)? {
-                    file.seek(SeekFrom::Start(offset))?;
-                    copy(data, &mut file, length)?;
-                }
-                file.set_len(*size)?;
-            }
-        }
+        content::write(data, &mut file, kind)?;
         let created = (!parent.set_gid).then_some(entry.meta.mode & 0o777);
         entry.meta.put(&file, &self.creator, created)
     }

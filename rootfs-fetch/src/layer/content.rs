@@ -7,8 +7,27 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use anyhow::{Result, bail};
 
+use super::entry::{Data, sparse_map};
+
+/// Writes the content that `kind` describes, read from `data`, into the new file `to`.
+///
+/// # Errors
+/// Those of the file system; an archive that ends inside the file.
+pub fn write(data: &mut impl Read, to: &mut File, kind: &Data) -> Result<()> {
+    match kind {
+        Data::Plain(size) => copy(data, to, *size),
+        Data::SparseMap(size) => {
+            for (offset, length) in sparse_map(data, *size)? {
+                to.seek(SeekFrom::Start(offset))?;
+                copy(data, to, length)?;
+            }
+            Ok(to.set_len(*size)?)
+        }
+    }
+}
+
 /// Copies exactly `size` bytes. Blocks of zeros become holes, so that a sparse file does not fill the disk.
-pub(super) fn copy(from: &mut impl Read, to: &mut File, size: u64) -> Result<()> {
+fn copy(from: &mut impl Read, to: &mut File, size: u64) -> Result<()> {
     let mut buffer = vec![
         0;
         usize::try_from(size)

@@ -75,7 +75,7 @@ impl Data {
 /// Malformed numbers, records or paths: then nothing else in this archive can be trusted either.
 pub fn read(raw: &mut tar::Entry<impl Read>) -> Result<Entry> {
     let shown = escape_bytes(&raw.path_bytes());
-    read_parts(raw).with_context(|| format!("bad entry \"{shown}\" in the layer"))
+    read_parts(raw).with_context(|| format!("bad entry \"{shown}\" in the archive"))
 }
 
 fn read_parts(raw: &mut tar::Entry<impl Read>) -> Result<Entry> {

@@ -7,9 +7,9 @@
 //! OCI image-spec, layer.md.
 
 mod apply;
-mod content;
-mod entry;
-mod meta;
+pub mod content;
+pub mod entry;
+pub mod meta;
 mod settle;
 mod stream;
 mod whiteout;

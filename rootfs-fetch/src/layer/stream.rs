@@ -67,10 +67,10 @@ pub fn decoder<'a>(blob: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
             Box::new(zstd::stream::read::Decoder::with_buffer(blob)?)
         }
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            bail!("the layer is compressed with xz, which images may not use; unpack it first")
+            bail!("the archive is compressed with xz, which images may not use; unpack it first")
         }
         [b'B', b'Z', b'h', ..] => {
-            bail!("the layer is compressed with bzip2, which images may not use; unpack it first")
+            bail!("the archive is compressed with bzip2, which images may not use; unpack it first")
         }
         _ => Box::new(blob),
     })
