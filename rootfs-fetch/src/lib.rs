@@ -43,4 +43,4 @@ pub use platform::Platform;
 pub use progress::Progress;
 pub use pull::{PullOptions, PullPolicy};
 pub use sources::ImportOptions;
-pub use store::{Force, Image, Removed, Store};
+pub use store::{Force, Image, Pruned, Removed, Store, User, Users};

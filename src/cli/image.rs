@@ -52,6 +52,17 @@ pub struct RmiArgs {
     pub images: Vec<String>,
 }
 
+/// The flags of `tag`.
+#[derive(Debug, Args)]
+pub struct TagArgs {
+    /// Name or ID of an image
+    #[arg(value_name = "SOURCE_IMAGE[:TAG]")]
+    pub source: String,
+    /// Its further name
+    #[arg(value_name = "TARGET_IMAGE[:TAG]")]
+    pub target: String,
+}
+
 /// The flags of `load`.
 #[derive(Debug, Args)]
 pub struct LoadArgs {
@@ -96,6 +107,8 @@ pub enum ImageCommand {
     /// Remove one or more images
     #[command(visible_alias = "remove")]
     Rm(RmiArgs),
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(TagArgs),
     /// Load images from an archive or a layout
     Load(LoadArgs),
     /// Import the contents from a tarball

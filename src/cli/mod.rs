@@ -114,6 +114,8 @@ pub enum Command {
     Images(image::ImagesArgs),
     /// Remove one or more images
     Rmi(image::RmiArgs),
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(image::TagArgs),
     /// Load images from a docker archive, an OCI archive or an OCI layout directory
     Load(image::LoadArgs),
     /// Import the contents from a tarball to create a filesystem image
