@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgAction, Args, Subcommand};
 
 /// The flags of `pull`.
 #[derive(Debug, Args)]
@@ -63,6 +63,27 @@ pub struct TagArgs {
     pub target: String,
 }
 
+/// The flags of `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Print sizes and dates in human readable format
+    #[arg(short = 'H', long, value_name = "BOOL", default_value_t = true, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub human: bool,
+    /// Don't truncate output
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Only show image IDs
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Format output: table, json, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Name or ID
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+}
+
 /// The flags of `load`.
 #[derive(Debug, Args)]
 pub struct LoadArgs {
@@ -107,6 +128,10 @@ pub enum ImageCommand {
     /// Remove one or more images
     #[command(visible_alias = "remove")]
     Rm(RmiArgs),
+    /// Show the history of an image
+    History(HistoryArgs),
+    /// Remove unused images
+    Prune(super::system::ImagePruneArgs),
     /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
     Tag(TagArgs),
     /// Load images from an archive or a layout

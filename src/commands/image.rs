@@ -60,7 +60,7 @@ pub fn images(home: &Home, args: &ImagesArgs) -> Result<u8> {
     let now = Timestamp::now();
     let mut rows: Vec<Value> = images
         .iter()
-        .flat_map(|image| rows(image, args, now))
+        .flat_map(|image| rows_at(image, args.no_trunc, now))
         .collect();
     if let Some(wanted) = &args.repository {
         let (repository, tag) = match wanted.rsplit_once(':') {
@@ -190,9 +190,14 @@ fn progress(quiet: bool) -> Progress {
     }
 }
 
+/// The lines of the image, as a list that cuts ids short has them.
+pub(super) fn rows(image: &Image) -> Vec<Value> {
+    rows_at(image, false, Timestamp::now())
+}
+
 /// A line for each tag of the image, and one for each repository that only has a digest of it; one with neither has
 /// `<none>`.
-fn rows(image: &Image, args: &ImagesArgs, now: Timestamp) -> Vec<Value> {
+fn rows_at(image: &Image, no_trunc: bool, now: Timestamp) -> Vec<Value> {
     let id = image.id.to_string();
     let hex = id.strip_prefix("sha256:").unwrap_or(&id);
     let row = |(repository, tag, digest): (&str, &str, &str)| {
@@ -200,7 +205,7 @@ fn rows(image: &Image, args: &ImagesArgs, now: Timestamp) -> Vec<Value> {
             "CreatedAt": image.created.map_or_else(String::new, |time| time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()),
             "CreatedSince": image.created.map_or_else(|| "N/A".to_owned(), |time| format!("{} ago", out::ago(time, now))),
             "Digest": digest,
-            "ID": if args.no_trunc { id.as_str() } else { short(hex) },
+            "ID": if no_trunc { id.as_str() } else { short(hex) },
             "Repository": repository,
             "Size": out::size(image.size),
             "Tag": tag,

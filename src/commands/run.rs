@@ -217,6 +217,7 @@ fn fill(
     }
     record.save(home)?;
     require_image(home, record)?;
+    volumes::require(home, record)?;
     if let Some(path) = &args.cidfile {
         write_cidfile(path, &record.id)?;
     }
