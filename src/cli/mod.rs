@@ -6,6 +6,7 @@ pub mod container;
 pub mod image;
 pub mod lab;
 pub mod limits;
+pub mod login;
 pub mod mistakes;
 pub mod network;
 pub mod quick;
@@ -113,6 +114,10 @@ pub enum Command {
     Container(container::ContainerCommand),
     /// Download an image from a registry
     Pull(image::PullArgs),
+    /// Authenticate to a registry
+    Login(login::LoginArgs),
+    /// Log out from a registry
+    Logout(login::LogoutArgs),
     /// List images
     Images(image::ImagesArgs),
     /// Remove one or more images

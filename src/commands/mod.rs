@@ -11,6 +11,7 @@ pub mod image;
 pub mod info;
 pub mod inspect;
 pub mod lab;
+pub mod login;
 pub mod logs;
 pub mod network;
 pub mod pause;
@@ -61,6 +62,8 @@ pub fn run(cli: Cli) -> Result<u8> {
     match &cli.command {
         Command::Version(args) => return version::version(args),
         Command::Completion(args) => return version::completion(args),
+        Command::Login(args) => return login::login(args),
+        Command::Logout(args) => return login::logout(args),
         _ if user => {
             require_nothing_of_roots(&cli.command)?;
             if starts_programs(&cli.command) {
@@ -153,6 +156,8 @@ fn dispatch(home: &Home, command: Command) -> Result<u8> {
         Command::Inspect(args) => inspect::inspect(home, &args),
         Command::Container(command) => container(home, command),
         Command::Pull(args) => image::pull(home, &args),
+        Command::Login(args) => login::login(&args),
+        Command::Logout(args) => login::logout(&args),
         Command::Images(args) => image::images(home, &args),
         Command::Rmi(args) => image::rmi(home, &args),
         Command::History(args) => history::history(home, &args),
