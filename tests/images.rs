@@ -201,6 +201,24 @@ fn prune_removes_images_and_containers_that_nobody_uses() {
     std::fs::write(lab.scratch().join("file"), "1234567").unwrap();
     lab.sh(&format!("{import} other:1")).ok();
     assert!(names(&lab).contains(&"<none>:<none>".into()));
+    for (filters, found) in [
+        ("-f dangling=true", 1),
+        ("-f dangling=false", 3),
+        ("-f label=none", 0),
+        (&format!("-f since={image}"), 2),
+        ("-f before=other:1 -f dangling=true", 1),
+        (&format!("-f before={image}"), 0),
+    ] {
+        let ids = lab.sh(&format!("rmac images -q {filters}")).ok();
+        assert_eq!(ids.lines().count(), found, "{filters}");
+    }
+    for (filter, text) in [
+        ("dangling=perhaps", "it is true or false"),
+        ("before=nosuch", "No such image: nosuch:latest"),
+        ("colour=red", "invalid filter 'colour'"),
+    ] {
+        lab.rmac(&["images", "-f", filter]).ended(1).says(text);
+    }
     lab.sh("echo n | rmac image prune")
         .says("WARNING! This will remove all dangling images.\nAre you sure you want to continue? [y/N] ")
         .ok();

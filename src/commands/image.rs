@@ -11,6 +11,7 @@ use rootfs_fetch::{
 };
 use serde_json::{Value, json};
 
+use super::filter::{self, Filters};
 use crate::cli::image::{ImagesArgs, ImportArgs, LoadArgs, PullArgs, RmiArgs, TagArgs};
 use crate::out::stream::{out, outln};
 use crate::out::{self, Columns, Format};
@@ -55,8 +56,12 @@ pub fn pull(home: &Home, args: &PullArgs) -> Result<u8> {
 
 /// `rmac images`.
 pub fn images(home: &Home, args: &ImagesArgs) -> Result<u8> {
-    let mut images = store(home)?.list()?;
+    let store = store(home)?;
+    let mut images = store.list()?;
     images.sort_by_key(|image| std::cmp::Reverse(image.created));
+    let filters = Filters::parse(&args.filter, &["dangling", "label", "before", "since"])?;
+    let moments = Moments::read(&store, &filters)?;
+    images.retain(|image| filters.show(|key, value| matches(image, key, value, &moments)));
     let now = Timestamp::now();
     let mut rows: Vec<Value> = images
         .iter()
@@ -87,6 +92,40 @@ pub fn images(home: &Home, args: &ImagesArgs) -> Result<u8> {
         )?
     );
     Ok(0)
+}
+
+/// When the images were built that `before` and `since` name.
+struct Moments(BTreeMap<String, Option<Timestamp>>);
+
+impl Moments {
+    /// # Errors
+    /// An image that there is not; a value of `dangling` that is none.
+    fn read(store: &Store, filters: &Filters) -> Result<Moments> {
+        filters.require_truth("dangling")?;
+        let names = filters.values("before").chain(filters.values("since"));
+        let built = |name: &str| Ok((name.to_owned(), store.get(name)?.created));
+        names.map(built).collect::<Result<_>>().map(Moments)
+    }
+}
+
+fn matches(image: &Image, key: &str, value: &str, moments: &Moments) -> bool {
+    let other = || moments.0.get(value).copied().flatten();
+    match key {
+        "dangling" => {
+            filter::truth(key, value).is_ok_and(|wanted| wanted == image.names.is_empty())
+        }
+        "before" => image.created < other(),
+        "since" => image.created > other(),
+        _ => {
+            let config = image.config.config().as_ref();
+            let labels = config.and_then(|config| config.labels().as_ref());
+            let labels = labels.into_iter().flatten();
+            filter::label(
+                labels.map(|(key, value)| (key.as_str(), value.as_str())),
+                value,
+            )
+        }
+    }
 }
 
 /// `rmac rmi`.

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use rootfs_fetch::{Image, Removed};
 
+use super::filter::truth;
 use super::logs::moment;
 use super::{image, network, volumes};
 use crate::cli::system::{ImagePruneArgs, PruneArgs, SystemPruneArgs};
@@ -223,13 +224,7 @@ impl Filters {
                     let label = (name.to_owned(), wanted, key == "label");
                     filters.labels.push(label);
                 }
-                "dangling" => {
-                    filters.dangling = Some(match value {
-                        "1" | "true" => true,
-                        "0" | "false" => false,
-                        _ => bail!("invalid filter 'dangling={value}': it is true or false"),
-                    });
-                }
+                "dangling" => filters.dangling = Some(truth(key, value)?),
                 _ => bail!("invalid filter '{key}'; known are: label, label!, until"),
             }
         }

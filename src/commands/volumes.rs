@@ -61,21 +61,13 @@ fn ls(home: &Home, args: &LsArgs) -> Result<u8> {
         Some(_) => used(home),
         None => HashSet::new(),
     };
-    let truth = |value: &str| match value {
-        "1" | "true" => Some(true),
-        "0" | "false" => Some(false),
-        _ => None,
-    };
-    if let Some(value) = filters
-        .values("dangling")
-        .find(|value| truth(value).is_none())
-    {
-        bail!("invalid filter 'dangling={value}': it is true or false");
-    }
+    filters.require_truth("dangling")?;
     let mut volumes = volumes::list(home)?;
     volumes.retain(|volume| {
         filters.show(|key, value| match key {
-            "dangling" => truth(value) != Some(used.contains(&volume.name)),
+            "dangling" => {
+                filter::truth(key, value).is_ok_and(|free| free != used.contains(&volume.name))
+            }
             "driver" => value == "local",
             "label" => filter::label(filter::labels(&volume.labels), value),
             _ => filter::name(&volume.name, value),
