@@ -397,3 +397,32 @@ fn mounts_travel_as_the_volume_says() {
         .ended(125);
     lab.no_leaks();
 }
+
+/// A volume that a container comes to use while it is being removed is put back; what a killed removal left is swept.
+#[test]
+fn a_volume_is_not_lost_to_who_removes_it_beside_a_run() {
+    let lab = Lab::with_image();
+    let image = lab.image();
+    let volumes = lab.root().join("volumes");
+    let script = format!(
+        "for round in $(seq 10); do rmac volume create shared >/dev/null; \
+           rmac run --rm -v shared:/data {image} sh -c 'touch /data/x && echo kept' >>out 2>>err & \
+           sleep 0.0$((round % 5)); rmac volume rm shared >/dev/null 2>&1; wait; \
+           rmac volume rm -f shared >/dev/null; \
+         done; wc -l <out; cat err"
+    );
+    let said = lab
+        .sh(&format!("cd {}; {script}", lab.scratch().display()))
+        .ok();
+    let mut lines = said.lines();
+    let kept: usize = lines.next().unwrap().trim().parse().unwrap();
+    let refused: Vec<&str> = lines.collect();
+    assert_eq!(kept + refused.len(), 10, "{said}");
+    assert!(
+        refused.iter().all(|line| line.contains("no such volume")),
+        "{said}"
+    );
+    std::fs::create_dir_all(volumes.join(".killed/_data")).unwrap();
+    lab.sh("rmac volume create one && rmac volume rm one").ok();
+    assert_eq!(std::fs::read_dir(&volumes).unwrap().count(), 0);
+}

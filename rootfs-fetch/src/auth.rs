@@ -93,7 +93,7 @@ fn check_realm(registry: &Url, realm: &Url) -> Result<()> {
 }
 
 /// Who may see the password: the realm that a registry names over https, itself on https; else only the same host.
-fn may_see_credentials(registry: &Url, realm: &Url) -> bool {
+pub(crate) fn may_see_credentials(registry: &Url, realm: &Url) -> bool {
     (registry.scheme() == "https" && realm.scheme() == "https")
         || registry.host_str() == realm.host_str()
 }
@@ -108,7 +108,9 @@ fn token(
 ) -> Result<String> {
     let name = host(&realm);
     let mut request = Request::get(realm.clone(), trust);
-    let mut fields = vec![("scope", scope)];
+    // Who only logs in wants to do nothing.
+    let scope = Some(scope).filter(|scope| !scope.is_empty());
+    let mut fields: Vec<_> = scope.map(|s| ("scope", s)).into_iter().collect();
     fields.extend(service.map(|s| ("service", s)));
     match credentials {
         Some(Credentials::Identity(token)) => {

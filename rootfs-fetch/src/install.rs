@@ -4,7 +4,7 @@
 //! below and renamed into place. At the end everything is synced once and the image gets its name.
 
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -91,8 +91,7 @@ impl Install<'_> {
 
     /// The size of a layer that is here and can be relied on.
     fn existing(&self, index: &Index, layer: &LayerBlob) -> Option<u64> {
-        let bytes = fs_err::read(self.store.layer_dir(&layer.chain_id).join("layer.json")).ok()?;
-        let record: LayerRecord = serde_json::from_slice(&bytes).ok()?;
+        let record = layer_record(&self.store.layer_dir(&layer.chain_id))?;
         let reliable = index.uses(&layer.chain_id) || record.boot == boot_id();
         (record.chain_id == layer.chain_id
             && reliable
@@ -269,6 +268,16 @@ impl Install<'_> {
     fn staging(&self, n: usize) -> PathBuf {
         self.store.dir().join("tmp").join(n.to_string())
     }
+}
+
+/// Bytes in the files of the layer in `directory`.
+pub(crate) fn layer_size(directory: &Path) -> Option<u64> {
+    layer_record(directory).map(|record| record.size)
+}
+
+fn layer_record(directory: &Path) -> Option<LayerRecord> {
+    let bytes = fs_err::read(directory.join("layer.json")).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// The short name of a layer in what is printed: its blob's digest, as with Docker.

@@ -4,7 +4,7 @@
 //! digests and listed in a manifest. Fetching one is three kinds of HTTP GET; the care is in not believing anything.
 //!
 //! Reading order: [`name`] what is wanted, [`platform`] for which machine, [`documents`] what an image consists of,
-//! [`registry`] (with [`registries_conf`], [`auth`], [`http`], [`download`]) how it is fetched, [`layer`] (with
+//! [`registry`] (with [`registries_conf`], [`auth`], [`login`], [`http`], [`download`]) how it is fetched, [`layer`] (with
 //! [`root`]) how it is unpacked, [`store`] where it lies, [`pull`] how all this is put together, [`sources`] what
 //! does not come from a registry, [`merged`] an image as one plain tree.
 //!
@@ -21,6 +21,7 @@ pub mod error;
 pub mod http;
 mod install;
 pub mod layer;
+pub mod login;
 pub mod merged;
 pub mod name;
 pub mod platform;
@@ -43,4 +44,4 @@ pub use platform::Platform;
 pub use progress::Progress;
 pub use pull::{PullOptions, PullPolicy};
 pub use sources::ImportOptions;
-pub use store::{Force, Image, Removed, Store};
+pub use store::{Force, Image, Pruned, Removed, Store, User, Users};

@@ -72,7 +72,7 @@ impl Store {
             return Ok(image);
         }
         if options.policy == PullPolicy::Never {
-            return Err(Error::NoSuchImage(escape(name)).into());
+            return Err(Error::no_such_image(name).into());
         }
         let parsed: ImageName = name.parse()?;
         if options.policy == PullPolicy::Missing {

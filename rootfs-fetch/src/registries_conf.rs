@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::name::ImageName;
+use crate::text::escape;
 
 /// The settings of all files together.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -179,6 +180,24 @@ impl RegistriesConf {
         Ok(found)
     }
 
+    /// The registry `registry` (host and port) itself, wherever its images are really to be had.
+    ///
+    /// # Errors
+    /// It is no registry, as names of images have it: `quay/any/image` would be Docker Hub's.
+    pub fn host(&self, registry: &str) -> Result<Location> {
+        let name: ImageName = format!("{registry}/any/image").parse()?;
+        if name.registry != registry {
+            bail!(
+                "\"{}\" is no registry: a host with a dot or a port, or localhost",
+                escape(registry)
+            );
+        }
+        let full = format!("{}/{}", name.registry, name.repository);
+        let own = location(&full, Security::Tls, Role::Primary)?;
+        let mut known = self.locations(&name)?.into_iter();
+        Ok(known.find(|known| known.host == own.host).unwrap_or(own))
+    }
+
     fn merge(&mut self, later: RegistriesConf) {
         for registry in later.registries {
             self.registries.retain(|r| r.prefix != registry.prefix);
@@ -261,6 +280,26 @@ mod tests {
         all.iter()
             .map(|l| format!("{}/{} {:?}", l.host, l.repository, l.security))
             .collect()
+    }
+
+    #[test]
+    fn a_registry_itself_is_never_another_one() {
+        let conf = RegistriesConf::parse(
+            "[[registry]]\nprefix = \"docker.io\"\nlocation = \"else.where:5000\"\n[[registry]]\nlocation = \"in.secure\"\ninsecure = true\n",
+        )
+        .unwrap();
+        for (registry, host, security) in [
+            ("docker.io", "registry-1.docker.io", Security::Tls),
+            ("in.secure", "in.secure", Security::Insecure),
+            ("quay.io", "quay.io", Security::Tls),
+            ("localhost:5000", "localhost:5000", Security::Tls),
+        ] {
+            let found = conf.host(registry).unwrap();
+            assert_eq!((found.host.as_str(), found.security), (host, security));
+        }
+        for wrong in ["quay", "not_a_host", "", "a.b/c", "a b", "index.docker.io"] {
+            assert!(conf.host(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

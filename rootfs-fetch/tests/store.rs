@@ -7,11 +7,11 @@ use std::path::Path;
 
 use common::{INDEX, MANIFEST, Tar, Temp, TestImage, gzip, image, need_root, simple_image};
 use rootfs_fetch::{
-    Digest, Error, Force, ImageSource, ImportOptions, Limits, Progress, PullOptions, Store,
+    Digest, Error, Force, ImageSource, ImportOptions, Limits, Progress, PullOptions, Store, User,
     unpack_merged,
 };
 
-fn nobody(_: &Digest) -> Option<String> {
+fn nobody(_: &Digest) -> Option<User> {
     None
 }
 
@@ -238,10 +238,15 @@ fn names_go_first_then_images_then_layers() {
         lines(store.remove("q.io/big:2", Force::No, &nobody)),
         ["Untagged: q.io/big:2"]
     );
-    let user = |id: &Digest| (*id == big_id).then(|| "web".to_owned());
+    let user = |id: &Digest| {
+        (*id == big_id).then(|| User {
+            container: "web".into(),
+            running: false,
+        })
+    };
     let error = store.remove("big:1", Force::No, &user).unwrap_err();
     assert!(
-        matches!(error.downcast_ref(), Some(Error::Conflict { .. }))
+        matches!(error.downcast_ref(), Some(Error::Conflict(_)))
             && error.to_string().contains("container web"),
         "{error}"
     );
@@ -311,8 +316,10 @@ fn leftovers_of_a_kill_are_used_or_swept() {
         .unwrap();
     assert_eq!(layers(), before, "settled layers are used again");
     fs_err::create_dir_all(temp.path("images/layers/stray/fs")).unwrap();
-    store.prune(&nobody).unwrap();
+    fs_err::write(temp.path("images/configs/stray.json"), "{}").unwrap();
+    store.prune(&|_| false, &nobody).unwrap();
     assert!(!temp.path("images/layers/stray").exists());
+    assert!(!temp.path("images/configs/stray.json").exists());
     assert_eq!(layers(), before, "used layers stay");
     // After a power cut, an unsynced layer is not believed.
     fs_err::remove_file(temp.path("images/images.json")).unwrap();
@@ -330,6 +337,88 @@ fn leftovers_of_a_kill_are_used_or_swept() {
         layers().is_disjoint(&before) || layers() != before,
         "unpacked anew"
     );
+}
+
+#[test]
+fn what_is_wanted_and_not_used_is_pruned() {
+    let temp = Temp::new();
+    let store = store(&temp);
+    let quiet = Progress::quiet();
+    let base = Tar::new().file("base", "12345").end();
+    let top = Tar::new().file("top", "123").end();
+    let layer = |tar: &Vec<u8>| (tar.clone(), gzip(tar));
+    let small = image(&[layer(&base)], "amd64");
+    let big = image(&[layer(&base), layer(&top)], "amd64");
+    for (image, name) in [(&small, "small"), (&big, "big")] {
+        let archive = docker_archive(image, &[name]);
+        store
+            .load_reader(archive.as_slice(), Limits::DEFAULT, &quiet)
+            .unwrap();
+    }
+    assert_eq!(
+        store.get("big").unwrap().layer_sizes(),
+        [Some(5), Some(3)],
+        "the lowest first"
+    );
+    let dangling = |image: &rootfs_fetch::Image| image.names.is_empty();
+    assert!(store.prune(&dangling, &nobody).unwrap().removed.is_empty());
+    // Its name goes to another: it has none left.
+    store.tag("small", &"big".parse().unwrap()).unwrap();
+    let user = |id: &Digest| {
+        (*id == small.config.clone().unwrap()).then(|| User {
+            container: "web".into(),
+            running: false,
+        })
+    };
+    let pruned = store.prune(&dangling, &user).unwrap();
+    let big_id = big.config.clone().unwrap();
+    assert_eq!(pruned.removed[0].to_string(), format!("Deleted: {big_id}"));
+    assert_eq!(pruned.removed.len(), 2, "the image and its top layer");
+    assert_eq!(pruned.bytes, 3);
+    assert!(store.prune(&|_| true, &user).unwrap().removed.is_empty());
+    let pruned = store.prune(&|_| true, &nobody).unwrap();
+    let lines: Vec<String> = pruned.removed.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines[..2],
+        ["Untagged: small:latest", "Untagged: big:latest"]
+    );
+    assert_eq!((lines.len(), pruned.bytes), (4, 5));
+    assert!(store.list().unwrap().is_empty());
+}
+
+#[test]
+fn who_uses_an_image_and_who_removes_it_see_each_other() {
+    let temp = Temp::new();
+    let store = store(&temp);
+    let image = simple_image();
+    let id = image.config.clone().unwrap();
+    let load = || {
+        let archive = docker_archive(&image, &["a"]);
+        store
+            .load_reader(archive.as_slice(), Limits::DEFAULT, &Progress::quiet())
+            .unwrap()
+    };
+    load();
+    let mark = temp.path("images/removing");
+    assert!(store.still_has(&id).unwrap());
+    // A container is made in the moment in which users are looked for: it is not seen by then, and asks afterwards.
+    let asked = std::cell::RefCell::new(None);
+    let unseen = |_: &Digest| {
+        assert!(mark.exists(), "who comes now is warned");
+        let (store, id) = (store.clone(), id.clone());
+        *asked.borrow_mut() = Some(std::thread::spawn(move || store.still_has(&id).unwrap()));
+        None
+    };
+    store.remove("a", Force::No, &unseen).unwrap();
+    let has = asked.into_inner().unwrap().join().unwrap();
+    assert!(!has, "it waits for the removal, and hears of it");
+    assert!(!mark.exists());
+    assert!(!store.still_has(&id).unwrap());
+    // The mark of one that was killed before it did anything warns for nothing, once.
+    load();
+    fs_err::write(&mark, "").unwrap();
+    assert!(store.still_has(&id).unwrap());
+    assert!(!mark.exists());
 }
 
 #[test]

@@ -183,7 +183,7 @@ pub struct RmArgs {
 }
 
 /// The flags of `ps`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct PsArgs {
     /// Show all containers (default shows just running)
     #[arg(short, long)]
@@ -229,6 +229,17 @@ pub struct LogsArgs {
     /// Name or ID
     #[arg(value_name = "CONTAINER")]
     pub container: String,
+}
+
+/// The flags of `port`.
+#[derive(Debug, Args)]
+pub struct PortArgs {
+    /// Name or ID
+    #[arg(value_name = "CONTAINER")]
+    pub container: String,
+    /// A port of the container, tcp's where nothing else is said
+    #[arg(value_name = "PRIVATE_PORT[/PROTO]")]
+    pub port: Option<String>,
 }
 
 /// The flags of `attach`.
@@ -303,6 +314,10 @@ pub enum ContainerCommand {
     /// Remove one or more containers
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
+    /// List port mappings or a specific mapping for the container
+    Port(PortArgs),
+    /// Remove all stopped containers
+    Prune(super::system::PruneArgs),
     /// List containers
     #[command(visible_aliases = ["ps", "list"])]
     Ls(PsArgs),

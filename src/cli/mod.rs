@@ -7,10 +7,12 @@ pub mod files;
 pub mod image;
 pub mod lab;
 pub mod limits;
+pub mod login;
 pub mod mistakes;
 pub mod network;
 pub mod quick;
 pub mod run;
+pub mod system;
 pub mod volume;
 
 use std::path::PathBuf;
@@ -110,6 +112,8 @@ pub enum Command {
     Logs(container::LogsArgs),
     /// Attach local standard input, output, and error streams to a running container
     Attach(container::AttachArgs),
+    /// List port mappings or a specific mapping for the container
+    Port(container::PortArgs),
     /// Return low-level information on containers, images and networks
     Inspect(container::InspectArgs),
     /// Manage containers
@@ -117,10 +121,18 @@ pub enum Command {
     Container(container::ContainerCommand),
     /// Download an image from a registry
     Pull(image::PullArgs),
+    /// Authenticate to a registry
+    Login(login::LoginArgs),
+    /// Log out from a registry
+    Logout(login::LogoutArgs),
     /// List images
     Images(image::ImagesArgs),
     /// Remove one or more images
     Rmi(image::RmiArgs),
+    /// Show the history of an image
+    History(image::HistoryArgs),
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(image::TagArgs),
     /// Load images from a docker archive, an OCI archive or an OCI layout directory
     Load(image::LoadArgs),
     /// Import the contents from a tarball to create a filesystem image
@@ -134,6 +146,11 @@ pub enum Command {
     /// Manage volumes
     #[command(subcommand)]
     Volume(volume::VolumeCommand),
+    /// Manage rmac: disk usage, information, what is unused
+    #[command(subcommand)]
+    System(system::SystemCommand),
+    /// Display system-wide information
+    Info(system::InfoArgs),
     /// A virtual LAN to try it all in
     Lab(lab::LabArgs),
     /// Show the rmac version information

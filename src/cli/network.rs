@@ -2,6 +2,8 @@
 
 use clap::{ArgAction, Args, Subcommand};
 
+use super::system::PruneArgs;
+
 /// Manage networks
 #[derive(Debug, Clone, Subcommand)]
 pub enum NetworkCommand {
@@ -163,15 +165,4 @@ pub struct DisconnectArgs {
     /// The container's name or ID
     #[arg(value_name = "CONTAINER")]
     pub container: String,
-}
-
-/// The flags of `network prune`.
-#[derive(Debug, Clone, Default, Args)]
-pub struct PruneArgs {
-    /// Do not prompt for confirmation
-    #[arg(short, long)]
-    pub force: bool,
-    /// Provide filter values: until=TIMESTAMP-OR-AGE, label=KEY or label=KEY=VALUE, label!=...
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub filter: Vec<String>,
 }

@@ -78,4 +78,7 @@ pub struct PruneArgs {
     /// Do not prompt for confirmation
     #[arg(short, long)]
     pub force: bool,
+    /// Provide filter values: until=TIMESTAMP-OR-AGE, label=KEY or label=KEY=VALUE, label!=...
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
 }

@@ -35,6 +35,15 @@ impl Filters {
         pairs.map(|(_, value)| value.as_str())
     }
 
+    /// Checks the values that were given for `key`.
+    ///
+    /// # Errors
+    /// One is neither true nor false.
+    pub fn require_truth(&self, key: &str) -> Result<()> {
+        let mut values = self.0.iter().filter(|(given, _)| given == key);
+        values.try_for_each(|(_, value)| truth(key, value).map(drop))
+    }
+
     /// Whether something is to be shown: several values of one key are alternatives (labels excepted), several keys
     /// must all match. `matches` is asked for one key and one value.
     pub fn show(&self, matches: impl Fn(&str, &str) -> bool) -> bool {
@@ -42,6 +51,18 @@ impl Filters {
             let mut others = self.values(key).filter(|_| key != "label");
             matches(key, value) || others.any(|other| matches(key, other))
         })
+    }
+}
+
+/// `key=BOOL`.
+///
+/// # Errors
+/// It is neither true nor false.
+pub fn truth(key: &str, value: &str) -> Result<bool> {
+    match value {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => bail!("invalid filter '{key}={value}': it is true or false"),
     }
 }
 

@@ -1,20 +1,21 @@
-//! `pull`, `images`, `rmi`, `load`, `import`: the image store, which is rootfs-fetch's.
+//! `pull`, `images`, `rmi`, `tag`, `load`, `import`: the image store, which is rootfs-fetch's.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use rootfs_fetch::{
-    Digest, Force, Image, ImageName, ImportOptions, Limits, Progress, PullOptions, Store,
+    Digest, Force, Image, ImageName, ImportOptions, Limits, Progress, PullOptions, Store, User,
 };
 use serde_json::{Value, json};
 
-use crate::cli::image::{ImagesArgs, ImportArgs, LoadArgs, PullArgs, RmiArgs};
+use super::filter::{self, Filters};
+use crate::cli::image::{ImagesArgs, ImportArgs, LoadArgs, PullArgs, RmiArgs, TagArgs};
 use crate::out::stream::{out, outln};
 use crate::out::{self, Columns, Format};
-use crate::store::containers::{self, Record};
+use crate::store::containers::{self, Record, State};
 use crate::store::{Home, short};
 use crate::sys;
 
@@ -55,12 +56,16 @@ pub fn pull(home: &Home, args: &PullArgs) -> Result<u8> {
 
 /// `rmac images`.
 pub fn images(home: &Home, args: &ImagesArgs) -> Result<u8> {
-    let mut images = store(home)?.list()?;
+    let store = store(home)?;
+    let mut images = store.list()?;
     images.sort_by_key(|image| std::cmp::Reverse(image.created));
+    let filters = Filters::parse(&args.filter, &["dangling", "label", "before", "since"])?;
+    let moments = Moments::read(&store, &filters)?;
+    images.retain(|image| filters.show(|key, value| matches(image, key, value, &moments)));
     let now = Timestamp::now();
     let mut rows: Vec<Value> = images
         .iter()
-        .flat_map(|image| rows(image, args, now))
+        .flat_map(|image| rows_at(image, args.no_trunc, now))
         .collect();
     if let Some(wanted) = &args.repository {
         let (repository, tag) = match wanted.rsplit_once(':') {
@@ -89,21 +94,61 @@ pub fn images(home: &Home, args: &ImagesArgs) -> Result<u8> {
     Ok(0)
 }
 
+/// When the images were built that `before` and `since` name.
+struct Moments(BTreeMap<String, Option<Timestamp>>);
+
+impl Moments {
+    /// # Errors
+    /// An image that there is not; a value of `dangling` that is none.
+    fn read(store: &Store, filters: &Filters) -> Result<Moments> {
+        filters.require_truth("dangling")?;
+        let names = filters.values("before").chain(filters.values("since"));
+        let built = |name: &str| Ok((name.to_owned(), store.get(name)?.created));
+        names.map(built).collect::<Result<_>>().map(Moments)
+    }
+}
+
+fn matches(image: &Image, key: &str, value: &str, moments: &Moments) -> bool {
+    let other = || moments.0.get(value).copied().flatten();
+    match key {
+        "dangling" => {
+            filter::truth(key, value).is_ok_and(|wanted| wanted == image.names.is_empty())
+        }
+        "before" => image.created < other(),
+        "since" => image.created > other(),
+        _ => {
+            let config = image.config.config().as_ref();
+            let labels = config.and_then(|config| config.labels().as_ref());
+            let labels = labels.into_iter().flatten();
+            filter::label(
+                labels.map(|(key, value)| (key.as_str(), value.as_str())),
+                value,
+            )
+        }
+    }
+}
+
 /// `rmac rmi`.
 pub fn rmi(home: &Home, args: &RmiArgs) -> Result<u8> {
     let store = store(home)?;
-    let users = users(home);
     let force = if args.force { Force::Yes } else { Force::No };
     super::each(&args.images, |name| {
-        let removed = store.remove(name, force, &|id: &Digest| {
-            users.get(&id.to_string()).cloned()
-        })?;
-        Ok(removed
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n"))
+        let removed = store.remove(name, force, &|id| user(home, id))?;
+        let lines = removed.iter().map(ToString::to_string);
+        Ok(lines.collect::<Vec<_>>().join("\n"))
     })
+}
+
+/// `rmac tag`.
+pub fn tag(home: &Home, args: &TagArgs) -> Result<u8> {
+    let invalid =
+        |text: &str| format!("error parsing reference: {text:?} is not a valid repository/tag");
+    let target: ImageName = args.target.parse().with_context(|| invalid(&args.target))?;
+    if target.digest.is_some() {
+        bail!("refusing to create a tag with a digest reference");
+    }
+    store(home)?.tag(&args.source, &target)?;
+    Ok(0)
 }
 
 /// `rmac load`.
@@ -151,14 +196,27 @@ pub fn store(home: &Home) -> Result<Store> {
     Store::open(&home.images())
 }
 
-/// Which container uses which image.
-fn users(home: &Home) -> HashMap<String, String> {
-    let records = containers::ids(home)
-        .into_iter()
-        .filter_map(|id| Record::load(home, &id).ok()?);
-    records
-        .map(|record| (record.image_id, short(&record.id).to_owned()))
-        .collect()
+/// A container that uses the image `id`; one that runs, if any does.
+pub(super) fn user(home: &Home, id: &Digest) -> Option<User> {
+    let id = id.to_string();
+    let mut stopped = None;
+    for container in containers::ids(home) {
+        match Record::load(home, &container) {
+            Ok(Some(record)) if record.image_id == id => {
+                let state = State::load(home, &container).ok().flatten();
+                let user = User {
+                    container: short(&container).to_owned(),
+                    running: state.is_some_and(|state| state.status.is_up()),
+                };
+                match user.running {
+                    true => return Some(user),
+                    false => stopped = Some(user),
+                }
+            }
+            _ => (),
+        }
+    }
+    stopped
 }
 
 fn progress(quiet: bool) -> Progress {
@@ -171,37 +229,73 @@ fn progress(quiet: bool) -> Progress {
     }
 }
 
-/// A line for each name of the image; one without a name has `<none>`.
-fn rows(image: &Image, args: &ImagesArgs, now: Timestamp) -> Vec<Value> {
-    let digest = image
-        .repo_digests
-        .first()
-        .and_then(|name| name.rsplit_once('@'))
-        .map_or("<none>", |(_, digest)| digest);
+/// The lines of the image, as a list that cuts ids short has them.
+pub(super) fn rows(image: &Image) -> Vec<Value> {
+    rows_at(image, false, Timestamp::now())
+}
+
+/// A line for each tag of the image, and one for each repository that only has a digest of it; one with neither has
+/// `<none>`.
+fn rows_at(image: &Image, no_trunc: bool, now: Timestamp) -> Vec<Value> {
     let id = image.id.to_string();
     let hex = id.strip_prefix("sha256:").unwrap_or(&id);
-    let row = |repository: &str, tag: &str| {
+    let row = |(repository, tag, digest): (&str, &str, &str)| {
         json!({
             "CreatedAt": image.created.map_or_else(String::new, |time| time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()),
             "CreatedSince": image.created.map_or_else(|| "N/A".to_owned(), |time| format!("{} ago", out::ago(time, now))),
             "Digest": digest,
-            "ID": if args.no_trunc { id.as_str() } else { short(hex) },
+            "ID": if no_trunc { id.as_str() } else { short(hex) },
             "Repository": repository,
             "Size": out::size(image.size),
             "Tag": tag,
         })
     };
-    if image.names.is_empty() {
-        return vec![row("<none>", "<none>")];
-    }
-    image
-        .names
-        .iter()
-        .map(|name| {
-            name.rsplit_once(':').map_or_else(
-                || row(name, "<none>"),
-                |(repository, tag)| row(repository, tag),
-            )
-        })
+    lines(&image.names, &image.repo_digests)
+        .into_iter()
+        .map(row)
         .collect()
+}
+
+/// Repository, tag and digest of each line.
+fn lines<'a>(names: &'a [String], digests: &'a [String]) -> Vec<(&'a str, &'a str, &'a str)> {
+    const NONE: &str = "<none>";
+    let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+    for (repository, digest) in digests.iter().filter_map(|name| name.split_once('@')) {
+        known.entry(repository).or_insert(digest);
+    }
+    let mut lines = vec![];
+    for (repository, tag) in names.iter().filter_map(|name| name.rsplit_once(':')) {
+        lines.push((repository, tag, *known.get(repository).unwrap_or(&NONE)));
+    }
+    for (repository, digest) in known {
+        if !lines.iter().any(|(other, ..)| *other == repository) {
+            lines.push((repository, NONE, digest));
+        }
+    }
+    if lines.is_empty() {
+        lines.push((NONE, NONE, NONE));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_tag_has_a_line_and_the_digest_of_its_repository() {
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let names = owned(&["a:1", "a:2", "localhost:5000/b:1"]);
+        let digests = owned(&["a@sha256:11", "c@sha256:22"]);
+        assert_eq!(
+            lines(&names, &digests),
+            [
+                ("a", "1", "sha256:11"),
+                ("a", "2", "sha256:11"),
+                ("localhost:5000/b", "1", "<none>"),
+                ("c", "<none>", "sha256:22"),
+            ]
+        );
+        assert_eq!(lines(&[], &[]), [("<none>", "<none>", "<none>")]);
+    }
 }

@@ -122,7 +122,7 @@ impl Window {
 }
 
 /// A time (RFC 3339, a date, seconds since 1970) or how long ago (`42m`, `1h30m`).
-fn moment(text: &str) -> Result<Timestamp> {
+pub(super) fn moment(text: &str) -> Result<Timestamp> {
     if let Ok(timestamp) = text.parse::<Timestamp>() {
         return Ok(timestamp);
     }

@@ -9,12 +9,17 @@ pub mod diff;
 pub mod exec;
 pub mod export;
 pub mod filter;
+pub mod history;
 pub mod image;
+pub mod info;
 pub mod inspect;
 pub mod lab;
+pub mod login;
 pub mod logs;
 pub mod network;
 pub mod pause;
+pub mod port;
+pub mod prune;
 pub mod ps;
 pub mod rename;
 pub mod request;
@@ -25,6 +30,7 @@ pub mod stats;
 pub mod stop;
 pub mod top;
 pub mod update;
+pub mod usage;
 pub mod version;
 pub mod volume;
 pub mod volumes;
@@ -36,6 +42,7 @@ use anyhow::{Context, Result, bail};
 use crate::cli::container::ContainerCommand;
 use crate::cli::image::ImageCommand;
 use crate::cli::network::NetworkCommand;
+use crate::cli::system::SystemCommand;
 use crate::cli::{Cli, Command, ROOT, RUNROOT, Roots};
 use crate::exit;
 use crate::out::stream::outln;
@@ -58,6 +65,8 @@ pub fn run(cli: Cli) -> Result<u8> {
     match &cli.command {
         Command::Version(args) => return version::version(args),
         Command::Completion(args) => return version::completion(args),
+        Command::Login(args) => return login::login(args),
+        Command::Logout(args) => return login::logout(args),
         _ if user => {
             require_nothing_of_roots(&cli.command)?;
             if starts_programs(&cli.command) {
@@ -94,7 +103,11 @@ fn starts_programs(command: &Command) -> bool {
 fn needs_order(command: &Command) -> bool {
     let looks_only = matches!(
         command,
-        Command::Network(NetworkCommand::Ls(_)) | Command::Images(_) | Command::Inspect(_)
+        Command::Network(NetworkCommand::Ls(_))
+            | Command::Images(_)
+            | Command::Inspect(_)
+            | Command::History(_)
+            | Command::Tag(_)
     );
     !looks_only
         && !matches!(
@@ -145,16 +158,23 @@ fn dispatch(home: &Home, command: Command) -> Result<u8> {
         Command::Ps(args) => ps::ps(home, &args),
         Command::Logs(args) => logs::logs(home, &args),
         Command::Attach(args) => attach::attach(home, &args),
+        Command::Port(args) => port::port(home, &args),
         Command::Inspect(args) => inspect::inspect(home, &args),
         Command::Container(command) => container(home, command),
         Command::Pull(args) => image::pull(home, &args),
+        Command::Login(args) => login::login(&args),
+        Command::Logout(args) => login::logout(&args),
         Command::Images(args) => image::images(home, &args),
         Command::Rmi(args) => image::rmi(home, &args),
+        Command::History(args) => history::history(home, &args),
+        Command::Tag(args) => image::tag(home, &args),
         Command::Load(args) => image::load(home, &args),
         Command::Import(args) => image::import(home, &args),
         Command::Image(command) => images(home, command),
         Command::Network(command) => network::run(home, &command).map(|()| 0),
         Command::Volume(command) => volumes::run(home, &command),
+        Command::Info(args) => info::info(home, &args),
+        Command::System(command) => system(home, &command),
         Command::Lab(args) => lab::run(home, &args),
         Command::Version(args) => version::version(&args),
         Command::Completion(args) => version::completion(&args),
@@ -181,6 +201,8 @@ fn container(home: &Home, command: ContainerCommand) -> Result<u8> {
         ContainerCommand::Top(args) => top::top(home, &args),
         ContainerCommand::Wait(args) => attach::wait(home, &args),
         ContainerCommand::Rm(args) => rm::rm(home, &args),
+        ContainerCommand::Port(args) => port::port(home, &args),
+        ContainerCommand::Prune(args) => prune::containers(home, &args),
         ContainerCommand::Ls(args) => ps::ps(home, &args),
         ContainerCommand::Logs(args) => logs::logs(home, &args),
         ContainerCommand::Attach(args) => attach::attach(home, &args),
@@ -199,9 +221,20 @@ fn images(home: &Home, command: ImageCommand) -> Result<u8> {
         ImageCommand::Ls(args) => image::images(home, &args),
         ImageCommand::Pull(args) => image::pull(home, &args),
         ImageCommand::Rm(args) => image::rmi(home, &args),
+        ImageCommand::History(args) => history::history(home, &args),
+        ImageCommand::Prune(args) => prune::images(home, &args),
+        ImageCommand::Tag(args) => image::tag(home, &args),
         ImageCommand::Load(args) => image::load(home, &args),
         ImageCommand::Import(args) => image::import(home, &args),
         ImageCommand::Inspect(args) => inspect::images(home, &args),
+    }
+}
+
+fn system(home: &Home, command: &SystemCommand) -> Result<u8> {
+    match command {
+        SystemCommand::Df(args) => usage::df(home, args),
+        SystemCommand::Info(args) => info::info(home, args),
+        SystemCommand::Prune(args) => prune::system(home, args),
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt::{self, Write};
 
 use anyhow::Result;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::cli::container::PsArgs;
 use crate::out::stream::out;
@@ -82,6 +83,27 @@ pub fn ps(home: &Home, args: &PsArgs) -> Result<u8> {
         format => out!("{}", format.lines(&COLUMNS, &lines)?),
     }
     Ok(0)
+}
+
+/// All containers, the newest first: the id of each, and what a list shows of it.
+pub(super) fn all(home: &Home) -> Vec<(String, Value)> {
+    let texts = containers::ids(home).into_iter();
+    let texts: Vec<String> = texts.filter_map(|id| summary::make(home, &id)).collect();
+    let mut found: Vec<Summary> = texts
+        .iter()
+        .filter_map(|text| Summary::read(text))
+        .collect();
+    found.sort_by_key(|summary| std::cmp::Reverse(summary.created));
+    let (args, now) = (PsArgs::default(), Timestamp::now());
+    let line = |summary: &Summary| {
+        let line = Line {
+            args: &args,
+            summary,
+            now,
+        };
+        (summary.id.to_owned(), line.object(&COLUMNS).into_owned())
+    };
+    found.iter().map(line).collect()
 }
 
 fn id<'a>(args: &PsArgs, summary: &Summary<'a>) -> &'a str {

@@ -216,6 +216,8 @@ fn fill(
         supervise::volumes::prepare(home, record)?;
     }
     record.save(home)?;
+    require_image(home, record)?;
+    volumes::require(home, record)?;
     if let Some(path) = &args.cidfile {
         write_cidfile(path, &record.id)?;
     }
@@ -299,6 +301,17 @@ fn image(home: &Home, args: &ContainerArgs) -> Result<Image> {
         options.platform = Some(platform.parse::<Platform>()?);
     }
     Store::open(&home.images())?.ensure(&args.image, &options)
+}
+
+/// From now on nobody removes the image of `record`, which says that it is used; until now somebody could.
+fn require_image(home: &Home, record: &Record) -> Result<()> {
+    if Store::open(&home.images())?.still_has(&record.image_id.parse()?)? {
+        return Ok(());
+    }
+    bail!(
+        "No such image: {} (it has just been removed)",
+        record.request.image
+    )
 }
 
 fn check_command(image: &Image, request: &Request) -> Result<()> {

@@ -6,13 +6,13 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::filter::{self, Filters};
-use super::request;
+use super::{prune, request};
 use crate::cli::volume::{CreateArgs, InspectArgs, LsArgs, PruneArgs, VolumeCommand};
-use crate::out::stream::{out, outln};
-use crate::out::{self, Columns, Format};
+use crate::out::stream::{errln, out, outln};
+use crate::out::{Columns, Format};
 use crate::store::containers::{self, Record};
 use crate::store::volumes::{self, Volume};
-use crate::store::{Home, new_id};
+use crate::store::{Home, bytes_below, new_id};
 
 const COLUMNS: Columns = Columns {
     shown: &[("Driver", "DRIVER"), ("Name", "VOLUME NAME")],
@@ -61,21 +61,13 @@ fn ls(home: &Home, args: &LsArgs) -> Result<u8> {
         Some(_) => used(home),
         None => HashSet::new(),
     };
-    let truth = |value: &str| match value {
-        "1" | "true" => Some(true),
-        "0" | "false" => Some(false),
-        _ => None,
-    };
-    if let Some(value) = filters
-        .values("dangling")
-        .find(|value| truth(value).is_none())
-    {
-        bail!("invalid filter 'dangling={value}': it is true or false");
-    }
+    filters.require_truth("dangling")?;
     let mut volumes = volumes::list(home)?;
     volumes.retain(|volume| {
         filters.show(|key, value| match key {
-            "dangling" => truth(value) != Some(used.contains(&volume.name)),
+            "dangling" => {
+                filter::truth(key, value).is_ok_and(|free| free != used.contains(&volume.name))
+            }
             "driver" => value == "local",
             "label" => filter::label(filter::labels(&volume.labels), value),
             _ => filter::name(&volume.name, value),
@@ -142,38 +134,41 @@ fn value(home: &Home, volume: &Volume) -> Value {
 }
 
 fn prune(home: &Home, args: &PruneArgs) -> Result<u8> {
+    let filters = prune::Filters::parse(&args.filter)?;
     let what = if args.all {
         "all local volumes"
     } else {
         "anonymous local volumes"
     };
     let warning = format!("WARNING! This will remove {what} not used by at least one container.");
-    if !args.force && !super::network::prune::confirmed(&warning)? {
-        return Ok(0);
+    if args.force || prune::confirmed(&warning)? {
+        remove_unused(home, args.all, &filters)?.tell();
     }
-    let (mut names, mut bytes) = (vec![], 0);
-    for volume in volumes::list(home)? {
-        if (args.all || volume.anonymous) && volumes::users(home, &volume.name).is_empty() {
-            bytes += size(&volumes::data(home, &volume.name));
-            volumes::remove(home, &volume.name)?;
-            names.push(volume.name);
-        }
-    }
-    if !names.is_empty() {
-        outln!("Deleted Volumes:\n{}\n", names.join("\n"));
-    }
-    outln!("Total reclaimed space: {}", out::size(bytes));
     Ok(0)
 }
 
-/// How many bytes the files below `directory` hold.
-fn size(directory: &std::path::Path) -> u64 {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => size(&entry.path()),
-            Ok(meta) => meta.len(),
-            Err(_) => 0,
-        })
-        .sum()
+/// Removes what no container has, of all volumes or of those without a name.
+pub(super) fn remove_unused(
+    home: &Home,
+    all: bool,
+    filters: &prune::Filters,
+) -> Result<prune::Gone> {
+    let (mut names, mut bytes) = (vec![], 0);
+    for volume in volumes::list(home)? {
+        if (all || volume.anonymous)
+            && filters.match_map(volume.created, &volume.labels)
+            && volumes::users(home, &volume.name).is_empty()
+        {
+            let held = bytes_below(&volumes::data(home, &volume.name));
+            match volumes::remove(home, &volume.name) {
+                Ok(()) => {
+                    bytes += held;
+                    names.push(volume.name);
+                }
+                // Somebody came to use it just then.
+                Err(error) => errln!("WARNING: {error:#}"),
+            }
+        }
+    }
+    Ok(prune::Gone::new("Volumes", &names, bytes))
 }

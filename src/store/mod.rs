@@ -34,8 +34,9 @@ pub mod rolls;
 pub mod summary;
 pub mod volumes;
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -176,6 +177,27 @@ fn read_once(path: &Path) -> std::io::Result<Vec<u8>> {
         }
         text.resize(2 * length, 0);
     }
+}
+
+/// How many bytes the files below `directory` hold; one with several names counts once, and what cannot be read not
+/// at all.
+pub fn bytes_below(directory: &Path) -> u64 {
+    let mut seen = HashSet::new();
+    let mut open = vec![directory.to_owned()];
+    let mut bytes = 0;
+    while let Some(directory) = open.pop() {
+        let entries = std::fs::read_dir(&directory).into_iter().flatten();
+        for entry in entries.flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => open.push(entry.path()),
+                Ok(meta) if meta.nlink() == 1 || seen.insert((meta.dev(), meta.ino())) => {
+                    bytes += meta.len();
+                }
+                _ => (),
+            }
+        }
+    }
+    bytes
 }
 
 /// A new identity: 64 hexadecimal digits of getrandom(2), as Docker gives to containers, networks and

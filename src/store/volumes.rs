@@ -3,12 +3,13 @@
 //! ```text
 //! volumes/NAME/_data          what the containers see
 //! volumes/NAME/volume.json    what is kept of it; written last, so that a volume without it does not count
+//! volumes/.NAME/              one that is just being removed
 //! ```
 //!
 //! Who uses a volume is not written down: the containers' records say it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -85,16 +86,54 @@ pub fn list(home: &Home) -> Result<Vec<Volume>> {
 
 /// Removes the volume.
 ///
+/// It is put aside first, and then looked for users again: who makes a container writes its record, then asks whether
+/// its volumes are there ([`require`]). So at least one sees the other.
+///
 /// # Errors
 /// Docker's words where a container has it.
 pub fn remove(home: &Home, name: &str) -> Result<()> {
     load(home, name)?;
-    let users = users(home, name);
-    if !users.is_empty() {
-        bail!("remove {name}: volume is in use - [{}]", users.join(", "));
+    let refuse_used = || match users(home, name).as_slice() {
+        [] => Ok(()),
+        users => bail!("remove {name}: volume is in use - [{}]", users.join(", ")),
+    };
+    refuse_used()?;
+    let all = home.root.join("volumes");
+    let remove = |path: &Path| {
+        std::fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))
+    };
+    let lock = std::fs::File::open(&all).with_context(|| format!("open {}", all.display()))?;
+    lock.lock().context("lock the volumes")?;
+    // No name begins with a dot, so what does was left by somebody who was killed.
+    for entry in std::fs::read_dir(&all)?.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            remove(&entry.path())?;
+        }
     }
-    let directory = directory(home, name);
-    std::fs::remove_dir_all(&directory).with_context(|| format!("remove {}", directory.display()))
+    let (directory, aside) = (directory(home, name), all.join(format!(".{name}")));
+    match std::fs::rename(&directory, &aside) {
+        // Another process was faster.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => load(home, name).map(drop)?,
+        other => other.with_context(|| format!("remove {}", directory.display()))?,
+    }
+    if let Err(error) = refuse_used() {
+        std::fs::rename(&aside, &directory)
+            .with_context(|| format!("put {} back", aside.display()))?;
+        return Err(error);
+    }
+    remove(&aside)
+}
+
+/// Whether all volumes of the container are there, for who has written its record: from then on they are not removed,
+/// and until then they could be.
+///
+/// # Errors
+/// One is not.
+pub fn require(home: &Home, record: &Record) -> Result<()> {
+    match names(record).find(|name| !data(home, name).is_dir()) {
+        Some(name) => bail!("get {name}: no such volume (it has just been removed)"),
+        None => Ok(()),
+    }
 }
 
 /// Removes what no container but `record`'s has of the volumes that it did not name.

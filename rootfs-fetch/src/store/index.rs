@@ -116,6 +116,12 @@ impl Index {
         }
     }
 
+    /// The same, but absence is an error, [`Error::NoSuchImage`].
+    pub(crate) fn get(&self, text: &str) -> Result<&Record> {
+        let found = self.find(text)?;
+        found.ok_or_else(|| Error::no_such_image(text).into())
+    }
+
     /// The image with exactly this id.
     pub(crate) fn by_id(&mut self, id: &Digest) -> Option<&mut Record> {
         self.images.iter_mut().find(|r| r.id == *id)

@@ -8,6 +8,7 @@
 //! partial/<digest>      downloads under way; a killed pull is resumed from them
 //! tmp/                  layers being unpacked
 //! lock  pull.lock       flock(2)ed while images.json changes / while layers come and go
+//! removing              there while something is removed, for who begins to use an image just then
 //! ```
 //! An image exists from the moment `images.json` is renamed into place, after everything it names has been written
 //! and synced. So a kill at any moment leaves the whole image or none.
@@ -24,10 +25,11 @@ use nix::fcntl::{Flock, FlockArg};
 use oci_spec::image::ImageConfiguration;
 
 pub(crate) use self::index::{Index, Record};
-pub use self::remove::{Force, Removed};
+pub use self::remove::{Force, Pruned, Removed, User, Users};
 use crate::digest::Digest;
 use crate::documents;
 use crate::error::Error;
+use crate::install::layer_size;
 use crate::name::ImageName;
 
 /// A directory of images.
@@ -53,6 +55,16 @@ pub struct Image {
     pub size: u64,
     /// When it was built, if it says so.
     pub created: Option<Timestamp>,
+}
+
+impl Image {
+    /// Bytes in the files of each layer, lowest first; `None` for one that is damaged.
+    pub fn layer_sizes(&self) -> Vec<Option<u64>> {
+        let directories = self.layers.iter().map(|fs| fs.parent());
+        directories
+            .map(|directory| layer_size(directory?))
+            .collect()
+    }
 }
 
 impl Store {
@@ -81,7 +93,7 @@ impl Store {
     /// Like [`Store::find`], but absence is an error, [`Error::NoSuchImage`].
     pub fn get(&self, name_or_id: &str) -> Result<Image> {
         self.find(name_or_id)?
-            .ok_or_else(|| Error::NoSuchImage(crate::text::escape(name_or_id)).into())
+            .ok_or_else(|| Error::no_such_image(name_or_id).into())
     }
 
     /// All images, the newest first.
@@ -104,10 +116,7 @@ impl Store {
     pub fn tag(&self, name_or_id: &str, name: &ImageName) -> Result<()> {
         let _lock = self.lock()?;
         let mut index = Index::read(&self.dir)?;
-        let found = index
-            .find(name_or_id)?
-            .ok_or_else(|| Error::NoSuchImage(crate::text::escape(name_or_id)))?;
-        let id = found.id.clone();
+        let id = index.get(name_or_id)?.id.clone();
         index.add_name(&id, &name.canonical());
         index.write(&self.dir)
     }

@@ -154,7 +154,7 @@ fn what_is_not_there_is_said_in_dockers_words() {
         o.policy = PullPolicy::Never
     })
     .unwrap_err();
-    assert_eq!(error.to_string(), "No such image: app");
+    assert_eq!(error.to_string(), "No such image: app:latest");
     let error = format!(
         "{:#}",
         pull(&temp.path("images"), "127.0.0.1:1/app").unwrap_err()
