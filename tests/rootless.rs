@@ -5,6 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 
 use common::{Output, RMAC, wait_for};
 
@@ -257,6 +258,23 @@ fn the_tree_is_the_images_and_can_be_changed() {
         .chain(command.iter().map(String::as_str))
         .collect();
     user.rmac(&all).ok();
+}
+
+#[test]
+fn among_many_processes_the_root_is_changed_all_the_same() {
+    const MANY: usize = 300;
+    let user = User::new();
+    // The machine counts threads, too.
+    let end = Arc::new(Barrier::new(MANY + 1));
+    let wait = |_| {
+        let end = Arc::clone(&end);
+        std::thread::spawn(move || end.wait())
+    };
+    let threads: Vec<_> = (0..MANY).map(wait).collect();
+    let run = user.rmac(&["run", "--rm", &user.image(), "cat", "/etc/alpine-release"]);
+    end.wait();
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+    assert!(run.ok().starts_with("3."));
 }
 
 #[test]

@@ -26,7 +26,7 @@ mod propagation;
 mod root;
 mod stack;
 
-pub use change::{Top, detach, pivot_takes_long};
+pub use change::{Top, detach, exchange_is_better};
 pub use propagation::{at_first, at_last};
 pub use root::Root;
 pub use stack::{Marks, id_mapped, read_only};

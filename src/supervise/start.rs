@@ -16,7 +16,7 @@ use crate::kernel::cgroups::Layout;
 use crate::kernel::identity;
 use crate::kernel::mounts::Access;
 use crate::kernel::program::First;
-use crate::kernel::rootfs::{self, Marks, pivot_takes_long};
+use crate::kernel::rootfs::{self, Marks, exchange_is_better};
 use crate::launch::{self, Begun, Early};
 use crate::net::allow::Allowed;
 use crate::net::names;
@@ -242,7 +242,7 @@ pub fn start(
     let layout = Layout::detect()?;
     let mut plan = plan_of(home, &record, &layout)?;
     // Who watches sees the call that is to be known.
-    if how.explain.is_none() && plan.map.is_empty() && pivot_takes_long() {
+    if how.explain.is_none() && plan.map.is_empty() && exchange_is_better() {
         plan.change_root_by(&rootfs::Step::Exchange);
     }
     let (ours, caller) = socketpair(

@@ -29,9 +29,15 @@ pub(super) fn pivot(root: &Root) -> Result<()> {
 /// (0.4 µs) to move it if its root is the old one.
 const MANY: u16 = 256;
 
-/// Whether pivot_root(2) takes long on this machine now.
-pub fn pivot_takes_long() -> bool {
+/// The inode of the first user namespace, that of the machine: `USER_NS_INIT_INO` of linux/nsfs.h.
+const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
+/// Whether a change of the root without pivot_root(2) is quicker on this machine now, and can be: mounts that came into
+/// a user namespace from outside are locked there, and cannot be unmounted (mount_namespaces(7)).
+pub fn exchange_is_better() -> bool {
     sysinfo().is_ok_and(|machine| machine.process_count() > MANY)
+        && nix::sys::stat::stat("/proc/self/ns/user")
+            .is_ok_and(|status| status.st_ino == FIRST_USER_NAMESPACE)
 }
 
 /// What pivot_root(2) and the unmounting of the old root come to, for this process alone, which must be the only one in
