@@ -32,13 +32,13 @@ pub struct InfoArgs {
     pub format: Option<String>,
 }
 
-/// The flags of `container prune` and `network prune`.
+/// The flags of `container prune` and `network prune`, and of each other `prune`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PruneArgs {
     /// Do not prompt for confirmation
     #[arg(short, long)]
     pub force: bool,
-    /// Provide filter values: until=TIMESTAMP-OR-AGE, label=KEY or label=KEY=VALUE, label!=...
+    /// Provide filter values: until=TIMESTAMP-OR-AGE, label=KEY or label=KEY=VALUE, label!=..., dangling=BOOL of images
     #[arg(long, value_name = "KEY=VALUE")]
     pub filter: Vec<String>,
 }
@@ -49,27 +49,18 @@ pub struct ImagePruneArgs {
     /// Remove all unused images, not just dangling ones
     #[arg(short, long)]
     pub all: bool,
-    /// Do not prompt for confirmation
-    #[arg(short, long)]
-    pub force: bool,
-    /// Provide filter values: until=TIMESTAMP-OR-AGE, label=KEY or label=KEY=VALUE, label!=..., dangling=BOOL
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub filter: Vec<String>,
+    /// Which of them, and whether to ask.
+    #[command(flatten)]
+    pub prune: PruneArgs,
 }
 
 /// The flags of `system prune`.
 #[derive(Debug, Args)]
 pub struct SystemPruneArgs {
-    /// Remove all unused images, not just dangling ones
-    #[arg(short, long)]
-    pub all: bool,
-    /// Do not prompt for confirmation
-    #[arg(short, long)]
-    pub force: bool,
+    /// As for images alone.
+    #[command(flatten)]
+    pub images: ImagePruneArgs,
     /// Prune anonymous volumes
     #[arg(long)]
     pub volumes: bool,
-    /// Provide filter values: until=TIMESTAMP-OR-AGE, label=KEY or label=KEY=VALUE, label!=...
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub filter: Vec<String>,
 }

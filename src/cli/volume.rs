@@ -16,7 +16,7 @@ pub enum VolumeCommand {
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
     /// Remove unused local volumes
-    Prune(PruneArgs),
+    Prune(VolumePruneArgs),
 }
 
 /// The flags of `volume create`.
@@ -71,14 +71,11 @@ pub struct RmArgs {
 
 /// The flags of `volume prune`.
 #[derive(Debug, Args)]
-pub struct PruneArgs {
+pub struct VolumePruneArgs {
     /// Remove all unused volumes, not just anonymous ones
     #[arg(short, long)]
     pub all: bool,
-    /// Do not prompt for confirmation
-    #[arg(short, long)]
-    pub force: bool,
-    /// Provide filter values: until=TIMESTAMP-OR-AGE, label=KEY or label=KEY=VALUE, label!=...
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub filter: Vec<String>,
+    /// Which of them, and whether to ask.
+    #[command(flatten)]
+    pub prune: super::system::PruneArgs,
 }

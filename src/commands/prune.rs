@@ -68,11 +68,11 @@ pub fn containers(home: &Home, args: &PruneArgs) -> Result<u8> {
 
 /// `rmac image prune`.
 pub fn images(home: &Home, args: &ImagePruneArgs) -> Result<u8> {
-    let filters = Filters::parse(&args.filter)?;
+    let filters = Filters::parse(&args.prune.filter)?;
     // Docker's filter for the same as -a.
     let all = args.all || filters.dangling == Some(false);
     let what = if all { UNUSED } else { DANGLING };
-    if args.force || confirmed(&format!("WARNING! This will remove {what}."))? {
+    if args.prune.force || confirmed(&format!("WARNING! This will remove {what}."))? {
         remove_images(home, all, &filters)?.tell();
     }
     Ok(0)
@@ -83,19 +83,20 @@ const DANGLING: &str = "all dangling images";
 
 /// `rmac system prune`.
 pub fn system(home: &Home, args: &SystemPruneArgs) -> Result<u8> {
-    let filters = Filters::parse(&args.filter)?;
-    if args.volumes && filters.until.is_some() {
+    let SystemPruneArgs { images, volumes } = args;
+    let filters = Filters::parse(&images.prune.filter)?;
+    if *volumes && filters.until.is_some() {
         bail!("the \"until\" filter is not supported with \"--volumes\"");
     }
-    if !args.force && !confirmed(&warning(args))? {
+    if !images.prune.force && !confirmed(&warning(args))? {
         return Ok(0);
     }
     let mut gone = remove_containers(home, &filters)?;
     gone.add(network::prune::remove_unused(home, &filters)?);
-    if args.volumes {
+    if *volumes {
         gone.add(volumes::remove_unused(home, false, &filters)?);
     }
-    gone.add(remove_images(home, args.all, &filters)?);
+    gone.add(remove_images(home, images.all, &filters)?);
     gone.tell();
     Ok(0)
 }
@@ -105,10 +106,10 @@ fn warning(args: &SystemPruneArgs) -> String {
     if args.volumes {
         warning += "  - all anonymous volumes not used by at least one container\n";
     }
-    let images = if args.all { UNUSED } else { DANGLING };
+    let images = if args.images.all { UNUSED } else { DANGLING };
     // A text takes whatever is written to it.
     let _ = writeln!(warning, "  - {images}");
-    let mut filters = args.filter.clone();
+    let mut filters = args.images.prune.filter.clone();
     filters.sort();
     if !filters.is_empty() {
         let filters = filters.join("\n  - ");
@@ -305,10 +306,14 @@ mod tests {
     #[test]
     fn the_warning_is_dockers() {
         let args = SystemPruneArgs {
-            all: false,
-            force: false,
+            images: ImagePruneArgs {
+                all: false,
+                prune: PruneArgs {
+                    force: false,
+                    filter: vec!["until=24h".into(), "label!=a".into()],
+                },
+            },
             volumes: true,
-            filter: vec!["until=24h".into(), "label!=a".into()],
         };
         assert_eq!(
             warning(&args),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::filter::{self, Filters};
 use super::{prune, request};
-use crate::cli::volume::{CreateArgs, InspectArgs, LsArgs, PruneArgs, VolumeCommand};
+use crate::cli::volume::{CreateArgs, InspectArgs, LsArgs, VolumeCommand, VolumePruneArgs};
 use crate::out::stream::{errln, out, outln};
 use crate::out::{Columns, Format};
 use crate::store::containers::{self, Record};
@@ -133,15 +133,15 @@ fn value(home: &Home, volume: &Volume) -> Value {
     })
 }
 
-fn prune(home: &Home, args: &PruneArgs) -> Result<u8> {
-    let filters = prune::Filters::parse(&args.filter)?;
+fn prune(home: &Home, args: &VolumePruneArgs) -> Result<u8> {
+    let filters = prune::Filters::parse(&args.prune.filter)?;
     let what = if args.all {
         "all local volumes"
     } else {
         "anonymous local volumes"
     };
     let warning = format!("WARNING! This will remove {what} not used by at least one container.");
-    if args.force || prune::confirmed(&warning)? {
+    if args.prune.force || prune::confirmed(&warning)? {
         remove_unused(home, args.all, &filters)?.tell();
     }
     Ok(0)

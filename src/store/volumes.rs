@@ -106,8 +106,16 @@ pub fn remove(home: &Home, name: &str) -> Result<()> {
     lock.lock().context("lock the volumes")?;
     // No name begins with a dot, so what does was left by somebody who was killed.
     for entry in std::fs::read_dir(&all)?.flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+        let entry_name = entry.file_name();
+        let Some(left) = entry_name.to_str().and_then(|name| name.strip_prefix('.')) else {
+            continue;
+        };
+        let home_of = directory(home, left);
+        if users(home, left).is_empty() || home_of.exists() {
             remove(&entry.path())?;
+        } else {
+            // Who uses it came just before.
+            std::fs::rename(entry.path(), home_of).with_context(|| format!("put {left} back"))?;
         }
     }
     let (directory, aside) = (directory(home, name), all.join(format!(".{name}")));
