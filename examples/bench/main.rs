@@ -186,7 +186,7 @@ impl Bench {
         reap();
         let begin = processor_time()?;
         let line = (contender.line)(round);
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(PAUSE - others::STILL);
         self.others.wait_until_still();
         let time = self.others.beside(|| line.time());
         let time = time.with_context(|| contender.who)?;

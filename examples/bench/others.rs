@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 
-/// How long they are to be still before a run.
-const STILL: Duration = Duration::from_millis(20);
+/// How long they are to be still before a run: a part of the pause.
+pub const STILL: Duration = Duration::from_millis(20);
 /// How long that is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// What they may take of a processor in [`STILL`], and in any run, in milliseconds.
