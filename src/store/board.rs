@@ -47,17 +47,17 @@ pub fn path(home: &Home, number: usize) -> PathBuf {
 impl Board {
     /// Reads `file`.
     pub fn read(file: &File) -> Result<Board> {
-        let mut all = vec![];
+        // What is written behind it meanwhile is another list's.
+        let mut all = vec![0; file.metadata()?.len() as usize];
         let mut length = 0;
-        loop {
-            all.resize(length + PIECE, 0);
-            let read = file.read_at(&mut all[length..], length as u64)?;
-            length += read;
-            if read < PIECE {
-                all.truncate(length);
-                return Ok(Board(all));
+        while length < all.len() {
+            match file.read_at(&mut all[length..], length as u64)? {
+                0 => break,
+                read => length += read,
             }
         }
+        all.truncate(length);
+        Ok(Board(all))
     }
 
     /// What is told of the container `id`.
